@@ -1,0 +1,102 @@
+//! A dialect is a wire format. The same module serves a *client* that speaks it and a *provider* that speaks it.
+
+pub mod anthropic_messages;
+pub mod openai_chat;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::event::ChatEvent;
+use crate::{ChatReply, ChatRequest, Failure, Losses};
+
+/// The wire formats of chat that this crate speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    OpenAiChat,
+    AnthropicMessages,
+}
+
+impl Dialect {
+    /// The name used in configuration, logs and losses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai_chat",
+            Self::AnthropicMessages => "anthropic_messages",
+        }
+    }
+}
+
+/// A body that does not say what its dialect demands: where, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pointer}: {expected}")]
+pub struct Malformed {
+    /// JSON pointer of the place; empty for the whole body.
+    pub pointer: String,
+    /// What was expected there, as a sentence fragment: `a list of messages`.
+    pub expected: String,
+}
+
+/// One frame of a stream: a server-sent event, or its counterpart in another framing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// The event's name, where the framing has one.
+    pub event: Option<Bytes>,
+    pub data: Bytes,
+}
+
+/// An error of the gateway itself, or a provider's, in the words of the caller's dialect.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// The gateway's machine-readable word: `virtual_key_not_found`, `model_blocked`, `invalid_request_error`, …
+    pub kind: String,
+    pub code: Option<String>,
+    pub param: Option<String>,
+    pub message: String,
+    /// A JSON object of the gateway's own facts (`extra_fields`), for dialects whose errors have a place for it.
+    pub annex: Option<String>,
+}
+
+/// A dialect's two-way mapping to the canonical model. Pure functions: bytes in, bytes out.
+pub trait Codec: Sync + Send + std::fmt::Debug {
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed>;
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8>;
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed>;
+    /// `annex`: a JSON object of the gateway's own facts; only dialects with a place for it (`extra_fields`) write it.
+    fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8>;
+    /// The client's own error shape.
+    fn encode_error(&self, problem: &Problem) -> Vec<u8>;
+    /// What a provider's error answer means. Never fails: an unreadable body is described as such. The caller sets
+    /// `retry_after`, `headers` and `body` from the response.
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure;
+    /// Upstream frames to events.
+    fn reader(&self) -> Box<dyn EventReader>;
+    /// Events to client bytes.
+    fn writer(&self, options: WriterOptions) -> Box<dyn EventWriter>;
+}
+
+/// What the client asked of its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Send the usage chunk (OpenAI's `stream_options.include_usage`). Dialects that always send usage ignore it.
+    pub include_usage: bool,
+}
+
+/// Turns upstream frames into events. An error is an error *event* of the provider, or a frame that is not the dialect.
+pub trait EventReader: Send {
+    fn read(&mut self, frame: &Frame, out: &mut Vec<ChatEvent>) -> Result<(), Box<Failure>>;
+    /// The upstream body ended. Emits what is still owed (`Close`, `End`, `Stop`), or says that the stream was cut.
+    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), Box<Failure>>;
+    /// The terminal event was seen: nothing of interest follows, even if the connection stays open.
+    fn is_done(&self) -> bool;
+}
+
+/// Turns events into the bytes that a client of this dialect reads.
+pub trait EventWriter: Send {
+    /// `annex` is written into the last chunk (with `Stop`) by dialects that have a place for it.
+    fn write(&mut self, event: &ChatEvent, annex: Option<&str>, out: &mut Vec<u8>);
+    /// One error event in the dialect's shape; the stream then closes without its normal terminator.
+    fn fail(&mut self, problem: &Problem, out: &mut Vec<u8>);
+    /// What could not be said so far.
+    fn losses(&self) -> &Losses;
+}

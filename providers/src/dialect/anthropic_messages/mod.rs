@@ -1,0 +1,5 @@
+//! Anthropic Messages.
+
+/// The codec.
+#[derive(Clone, Copy, Debug)]
+pub struct AnthropicMessages;

@@ -1,0 +1,5 @@
+//! OpenAI chat completions.
+
+/// The codec.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiChat;

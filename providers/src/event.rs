@@ -1,0 +1,101 @@
+//! A reply as it grows: the grammar of stream events.
+//!
+//! ```text
+//! reply := Start (block | End)* Stop
+//! block := Open(i) Delta(i)* Close(i)      blocks may interleave; indexes never repeat within a reply
+//! ```
+//!
+//! `End` closes one choice and may come before or after its last `Close` is emitted, never before its last `Delta`.
+//! `Foreign` may stand anywhere after `Start`.
+
+use crate::chat::{Extras, Raw};
+use crate::reply::{Finish, Usage};
+use crate::{Dialect, Text};
+
+/// One step of a growing reply.
+#[derive(Clone, Debug)]
+pub enum ChatEvent {
+    Start(Start),
+    Open {
+        index: u32,
+        choice: u32,
+        block: Block,
+    },
+    Delta {
+        index: u32,
+        delta: Delta,
+    },
+    Close {
+        index: u32,
+    },
+    /// One choice is finished.
+    End {
+        choice: u32,
+        finish: Finish,
+        extras: Extras,
+    },
+    /// An event only its own dialect knows: its name, and its data as raw JSON.
+    Foreign {
+        source: Dialect,
+        event: Option<Text>,
+        data: Raw,
+    },
+    /// The reply is complete. `usage` is the final, cumulative count.
+    Stop {
+        usage: Option<Usage>,
+        extras: Extras,
+    },
+}
+
+/// What is known at the beginning.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub source: Dialect,
+    pub id: Text,
+    pub model: Text,
+    pub created: Option<u64>,
+    /// What the first event already says of usage (Anthropic's `message_start`).
+    pub usage: Option<Usage>,
+    pub extras: Extras,
+}
+
+/// The head of a block: everything about it that does not grow.
+#[derive(Clone, Debug)]
+pub enum Block {
+    Text {
+        extras: Extras,
+    },
+    Thinking {
+        extras: Extras,
+    },
+    Redacted {
+        data: Text,
+    },
+    Refusal,
+    ToolCall {
+        id: Text,
+        name: Text,
+        custom: bool,
+        extras: Extras,
+    },
+    /// A block only its own dialect knows, with its opening JSON.
+    Foreign {
+        source: Dialect,
+        raw: Raw,
+    },
+}
+
+/// What a block grows by.
+#[derive(Clone, Debug)]
+pub enum Delta {
+    /// Text of a text, thinking or refusal block.
+    Text(Text),
+    /// A fragment of a tool call's arguments: a piece of JSON text, as a JSON string in its escapes.
+    Arguments(Text),
+    /// The (whole) signature of a thinking block.
+    Signature(Text),
+    /// Log-probabilities of the text beside them (OpenAI's `logprobs` object), raw.
+    Logprobs(Raw),
+    /// Growth only its own dialect knows (citations), raw.
+    Foreign { source: Dialect, raw: Raw },
+}

@@ -1,0 +1,309 @@
+//! Reading and writing JSON objects without a tree.
+//!
+//! [`wire!`] declares one plain struct per JSON object: known keys by name, everything else kept raw in `extras`, in one pass
+//! and without the buffering of `#[serde(flatten)]`. [`Object`] and [`Array`] write bytes. [`decode`] adds the place to errors.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::chat::{Extras, Raw};
+use crate::{Malformed, Text};
+
+/// Declares a wire object: `"key" => field: Type` becomes `field: Option<Type>`.
+///
+/// An explicit `null` on a known key leaves the field `None` and is kept in `extras`, so that the object's own dialect gets
+/// it back. A key that occurs twice is an error, because readers disagree about which one counts.
+macro_rules! wire {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident<$lt:lifetime> { $($(#[$fmeta:meta])* $key:literal => $field:ident : $ty:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        $vis struct $name<$lt> {
+            $($(#[$fmeta])* $vis $field: Option<$ty>,)*
+            /// Everything else, in order.
+            $vis extras: $crate::chat::Extras,
+            /// Borrowing is what makes reading cheap, whether or not a field does.
+            $vis lifetime: std::marker::PhantomData<&$lt ()>,
+        }
+
+        impl<$lt> serde::Deserialize<$lt> for $name<$lt> {
+            fn deserialize<D: serde::Deserializer<$lt>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl<$lt> serde::de::Visitor<$lt> for Visitor {
+                    type Value = $name<$lt>;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: serde::de::MapAccess<$lt>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut out = $name::default();
+                        while let Some(key) = map.next_key::<$crate::json::Str<'_>>()? {
+                            match key.as_str() {
+                                $($key => {
+                                    if out.$field.is_some() {
+                                        return Err(serde::de::Error::duplicate_field($key));
+                                    }
+                                    out.$field = map.next_value::<Option<$ty>>()?;
+                                    if out.$field.is_none() {
+                                        out.extras.push($key, $crate::json::null());
+                                    }
+                                })*
+                                other => {
+                                    let value: &serde_json::value::RawValue = map.next_value()?;
+                                    out.extras.push(other, value.to_owned());
+                                }
+                            }
+                        }
+                        Ok(out)
+                    }
+                }
+                deserializer.deserialize_map(Visitor)
+            }
+        }
+    };
+}
+pub(crate) use wire;
+
+/// A string that borrows from the body where it has no escapes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Str<'a>(pub Cow<'a, str>);
+
+impl Str<'_> {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Str<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Str<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw: &RawValue = Deserialize::deserialize(deserializer)?;
+        Self::from_raw(raw).ok_or_else(|| serde::de::Error::custom("expected a string"))
+    }
+}
+
+/// A raw `null`.
+pub fn null() -> Raw {
+    RawValue::NULL.to_owned()
+}
+
+/// Owned raw JSON from text that is known to be JSON; `null` where it is not.
+pub fn raw(json: String) -> Raw {
+    RawValue::from_string(json).unwrap_or_else(|_| null())
+}
+
+/// Parses a whole body. On failure it reads the body once more, slowly, to say where the fault is.
+pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return Err(Malformed { pointer: String::new(), expected: "valid UTF-8".into() });
+    };
+    serde_json::from_str(text).map_err(|_| locate::<T>(text))
+}
+
+/// Parses a raw value that stands at `pointer`.
+pub fn decode_at<'a, T: Deserialize<'a>>(value: &'a RawValue, pointer: &str) -> Result<T, Malformed> {
+    decode(value.get().as_bytes())
+        .map_err(|fault| Malformed { pointer: format!("{pointer}{}", fault.pointer), ..fault })
+}
+
+fn locate<'a, T: Deserialize<'a>>(text: &'a str) -> Malformed {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => Malformed { pointer: String::new(), expected: "nothing after the JSON value".into() },
+        Err(fault) => Malformed { pointer: pointer(fault.path()), expected: fault.inner().to_string() },
+    }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut out = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                out.push('/');
+                out.push_str(&index.to_string());
+            }
+            Segment::Map { key } => {
+                out.push('/');
+                out.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    out
+}
+
+/// Writes one JSON object. `end` closes it.
+#[derive(Debug)]
+pub struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    /// Writes the key and hands out the place of its value. `key` must need no escapes.
+    pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    pub fn text(&mut self, key: &str, text: &Text) -> &mut Self {
+        write_text(self.key(key), text);
+        self
+    }
+
+    /// Plain text, escaped here.
+    pub fn str(&mut self, key: &str, plain: &str) -> &mut Self {
+        write_str(self.key(key), plain);
+        self
+    }
+
+    pub fn number(&mut self, key: &str, number: u64) -> &mut Self {
+        let mut buffer = itoa::Buffer::new();
+        self.raw(key, buffer.format(number))
+    }
+
+    pub fn bool(&mut self, key: &str, value: bool) -> &mut Self {
+        self.raw(key, if value { "true" } else { "false" })
+    }
+
+    pub fn null(&mut self, key: &str) -> &mut Self {
+        self.raw(key, "null")
+    }
+
+    pub fn extras(&mut self, extras: &Extras) -> &mut Self {
+        for (key, value) in extras.iter() {
+            if !std::mem::take(&mut self.empty) {
+                self.out.push(b',');
+            }
+            write_str(self.out, key);
+            self.out.push(b':');
+            self.out.extend_from_slice(value.get().as_bytes());
+        }
+        self
+    }
+
+    pub fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// Writes one JSON array. `end` closes it.
+#[derive(Debug)]
+pub struct Array<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Array<'a> {
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'[');
+        Self { out, empty: true }
+    }
+
+    /// Hands out the place of the next element.
+    pub fn item(&mut self) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+        self.out
+    }
+
+    pub fn raw(&mut self, json: &str) -> &mut Self {
+        self.item().extend_from_slice(json.as_bytes());
+        self
+    }
+
+    pub fn end(self) {
+        self.out.push(b']');
+    }
+}
+
+/// Writes a text between quotes.
+pub fn write_text(out: &mut Vec<u8>, text: &Text) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_escaped().as_bytes());
+    out.push(b'"');
+}
+
+/// Escapes plain text and writes it between quotes.
+pub fn write_str(out: &mut Vec<u8>, plain: &str) {
+    if plain.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(plain.as_bytes());
+        out.push(b'"');
+    } else {
+        write_text(out, &Text::from_plain(plain));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    wire! {
+        struct Sample<'a> {
+            "a" => a: u32,
+            "b" => b: Vec<&'a RawValue>,
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_nulls_are_kept() {
+        let sample: Sample<'_> = decode(br#"{"a":null,"x":{"y":[1e3]},"b":["q"]}"#).unwrap();
+        assert!(sample.a.is_none());
+        let extras: Vec<_> = sample.extras.iter().map(|(k, v)| (k.to_owned(), v.get().to_owned())).collect();
+        assert_eq!(extras, [("a".into(), "null".into()), ("x".into(), r#"{"y":[1e3]}"#.into())]);
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_and_faults_have_a_place() {
+        assert!(decode::<Sample<'_>>(br#"{"a":1,"a":2}"#).unwrap_err().expected.contains("duplicate field"));
+        assert_eq!(decode::<Sample<'_>>(br#"{"a":"x"}"#).unwrap_err().pointer, "/a");
+    }
+
+    #[test]
+    fn objects_and_arrays_are_written_without_stray_commas() {
+        let mut out = Vec::new();
+        let mut object = Object::new(&mut out);
+        object.str("a", "x\"y").number("n", 7).bool("t", true).null("z");
+        let mut array = Array::new(object.key("l"));
+        array.raw("1").raw("2");
+        array.end();
+        object.end();
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":"x\"y","n":7,"t":true,"z":null,"l":[1,2]}"#);
+    }
+}

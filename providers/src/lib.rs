@@ -1,0 +1,23 @@
+//! Speaks every wire format of every provider.
+//!
+//! One canonical chat model ([`chat`], [`reply`], [`event`]), one [`Codec`] per [`Dialect`], and a provider as a row of data
+//! ([`catalog`]). Pure functions except for [`transport`], the only file that names the HTTP client.
+//!
+//! What this crate does *not* know: virtual keys, budgets, retries, tool servers, HTTP servers.
+
+pub mod chat;
+pub mod dialect;
+pub mod event;
+pub mod failure;
+pub mod json;
+pub mod loss;
+pub mod reply;
+pub mod text;
+
+pub use chat::ChatRequest;
+pub use dialect::{Codec, Dialect, EventReader, EventWriter, Malformed};
+pub use event::ChatEvent;
+pub use failure::Failure;
+pub use loss::{Loss, Losses};
+pub use reply::ChatReply;
+pub use text::Text;
