@@ -12,6 +12,7 @@ pub mod failure;
 pub mod json;
 pub mod loss;
 pub mod reply;
+pub mod sse;
 pub mod text;
 
 pub use chat::ChatRequest;
