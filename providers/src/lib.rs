@@ -5,15 +5,22 @@
 //!
 //! What this crate does *not* know: virtual keys, budgets, retries, tool servers, HTTP servers.
 
+pub mod auth;
+pub mod catalog;
 pub mod chat;
 pub mod dialect;
+pub mod endpoint;
 pub mod event;
 pub mod failure;
 pub mod json;
 pub mod loss;
+pub mod provider;
+pub mod quirk;
 pub mod reply;
+pub mod scan;
 pub mod sse;
 pub mod text;
+pub mod transport;
 
 pub use chat::ChatRequest;
 pub use dialect::{Codec, Dialect, EventReader, EventWriter, Malformed};

@@ -227,8 +227,7 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
-    use futures::{StreamExt, stream};
+    use futures::{FutureExt, StreamExt, stream};
     use proptest::prelude::*;
 
     use super::*;
@@ -359,7 +358,10 @@ mod tests {
     /// What an independent parser reads. It drops an unfinished event at the end, which the documents below do not have.
     fn reference(chunks: &[Vec<u8>]) -> Vec<(String, String)> {
         let input: Vec<_> = chunks.iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
-        block_on(sse_stream::SseByteStream::new(stream::iter(input)).collect::<Vec<_>>())
+        sse_stream::SseByteStream::new(stream::iter(input))
+            .collect::<Vec<_>>()
+            .now_or_never()
+            .unwrap()
             .into_iter()
             .map(Result::unwrap)
             .map(|event| (event.event.unwrap_or_default(), event.data.unwrap_or_default()))
