@@ -36,6 +36,12 @@ impl Extras {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The names worth a [`crate::Loss`] where they cannot be written: a `null` or `false` says what its absence says, and
+    /// codecs also use a `null` to remember how their own dialect spelt something.
+    pub fn telling(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(_, value)| !matches!(value.get(), "null" | "false")).map(|(key, _)| key)
+    }
 }
 
 /// One chat request, whatever dialect it came in.
@@ -279,6 +285,8 @@ pub struct Reasoning {
     pub budget: Option<u64>,
     /// `enabled`, `disabled` or `adaptive`, where the dialect says so.
     pub mode: Option<Text>,
+    /// Spelt as an object (`reasoning: {effort}`) rather than flat (`reasoning_effort`), where a dialect has both.
+    pub nested: bool,
     /// What else stood in the dialect's own object(s).
     pub extras: Extras,
 }

@@ -8,9 +8,18 @@
 //! `End` closes one choice and may come before or after its last `Close` is emitted, never before its last `Delta`.
 //! `Foreign` may stand anywhere after `Start`.
 
+mod fold;
+mod laws;
+
+pub use fold::{Fold, unfold};
+pub use laws::{Laws, lawful};
+
 use crate::chat::{Extras, Raw};
 use crate::reply::{Finish, Usage};
 use crate::{Dialect, Text};
+
+/// Name of a [`ChatEvent::Foreign`] whose data is `{"index": <choice>, "delta": {<fields of the message>}}`.
+pub const MESSAGE_FIELDS: &str = "choice";
 
 /// One step of a growing reply.
 #[derive(Clone, Debug)]
@@ -34,7 +43,9 @@ pub enum ChatEvent {
         finish: Finish,
         extras: Extras,
     },
-    /// An event only its own dialect knows: its name, and its data as raw JSON.
+    /// An event only its own dialect knows: its name, and its data as raw JSON. Without a name the data is an object of
+    /// fields of the reply itself, which [`Fold`] keeps; the name [`MESSAGE_FIELDS`] says that they belong to one choice's
+    /// message. Events of any other name (`ping`) exist on the stream only.
     Foreign {
         source: Dialect,
         event: Option<Text>,
@@ -96,6 +107,7 @@ pub enum Delta {
     Signature(Text),
     /// Log-probabilities of the text beside them (OpenAI's `logprobs` object), raw.
     Logprobs(Raw),
-    /// Growth only its own dialect knows (citations), raw.
+    /// Growth only its own dialect knows, as an object of fields for the part's `extras`: lists grow, of anything else the
+    /// latest wins (`{"citations":[{..}]}`).
     Foreign { source: Dialect, raw: Raw },
 }

@@ -1,4 +1,5 @@
 //! Replays recorded OpenAI-chat traffic through the codec.
+#![cfg(test)]
 
 #[path = "support/frames.rs"]
 mod frames;
