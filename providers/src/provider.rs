@@ -1,0 +1,337 @@
+//! A provider as data: a catalog row, its configuration, and what follows from both, worked out once.
+//!
+//! [`Provider::call`] puts ready headers and a ready URL around a body; [`Provider::send`] hands the call to the provider's
+//! [`Transport`]; [`failure_of`] reads an error answer. Which headers cross, either way, is decided in [`headers`] alone.
+
+pub mod headers;
+mod retry_after;
+
+pub use headers::{forwardable, is_reserved, returnable};
+pub use retry_after::retry_after;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+
+use crate::auth::Credential;
+use crate::catalog::Row;
+use crate::endpoint::Endpoint;
+use crate::failure::FailureKind;
+use crate::quirk::Quirk;
+use crate::transport::{Answer, Call, Timeouts, Transport, content_encoding};
+use crate::{Codec, Dialect, Failure};
+
+/// What a provider is made of.
+#[derive(Clone)]
+pub struct ProviderSettings {
+    /// The name in configuration; a custom provider's differs from its row's.
+    pub name: String,
+    /// From [`crate::catalog`]; for a custom provider the row it is based on.
+    pub row: Row,
+    /// Instead of the row's. With or without `/v1`, with or without a slash at the end.
+    pub base_url: Option<String>,
+    /// Sent with every request; they win over headers that a client may forward.
+    pub extra_headers: Vec<(String, String)>,
+    /// By request type (`chat_completion`, `chat_completion_stream`, `list_models`): a path below the base URL that begins
+    /// with `/`, or a whole URL. `chat_completion` counts for streams too, unless they have one of their own.
+    pub path_overrides: Vec<(String, String)>,
+    /// Works without a key, whatever the row says.
+    pub keyless: bool,
+    /// `total` bounds answers that are not streamed.
+    pub timeouts: Timeouts,
+    pub transport: Arc<Transport>,
+}
+
+/// Why a provider cannot be made, naming the configuration's field.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProviderError {
+    #[error("base_url: {0}")]
+    BaseUrl(String),
+    #[error("extra_headers.{name}: {reason}")]
+    Header { name: String, reason: &'static str },
+    #[error("request_path_overrides.{request_type}: {reason}")]
+    Path { request_type: String, reason: String },
+}
+
+/// One upstream API that requests can be sent to.
+pub struct Provider {
+    name: String,
+    row: Row,
+    keyless: bool,
+    timeouts: Timeouts,
+    transport: Arc<Transport>,
+    /// Headers that every request gets, configured ones included.
+    fixed: HeaderMap,
+    routes: Vec<Route>,
+}
+
+/// Where an endpoint is.
+struct Route {
+    endpoint: Endpoint,
+    whole: Uri,
+    streamed: Uri,
+}
+
+/// One request to be made into a [`Call`].
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub endpoint: Endpoint,
+    /// Is the answer to be a stream? Decides the path override, `accept`, and whether the total timeout counts.
+    pub stream: bool,
+    pub credential: Option<&'a Credential>,
+    /// What [`forwardable`] let through of the client's headers, and what the gateway adds to that.
+    pub forwarded: &'a HeaderMap,
+    pub body: Bytes,
+}
+
+// === impl Provider ===
+
+impl Provider {
+    /// Parses every URL and header once, so that no request can fail over configuration.
+    pub fn new(settings: ProviderSettings) -> Result<Self, ProviderError> {
+        let base = settings.base_url.as_deref().unwrap_or(settings.row.base_url);
+        check_base(base)?;
+        let routes = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| endpoint.belongs_to(settings.row.dialect))
+            .map(|endpoint| Route::new(endpoint, base, &settings))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            fixed: fixed_headers(&settings.extra_headers)?,
+            routes,
+            name: settings.name,
+            row: settings.row,
+            keyless: settings.keyless || settings.row.keyless,
+            timeouts: settings.timeouts,
+            transport: settings.transport,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.row.dialect
+    }
+
+    pub fn row(&self) -> &Row {
+        &self.row
+    }
+
+    pub fn quirks(&self) -> &'static [Quirk] {
+        self.row.quirks
+    }
+
+    /// Can it be called without a key?
+    pub fn is_keyless(&self) -> bool {
+        self.keyless
+    }
+
+    /// May `stream_options` be added to a streamed request? If not, usage comes unasked.
+    pub fn takes_stream_options(&self) -> bool {
+        self.row.dialect == Dialect::OpenAiChat && !self.row.quirks.contains(&Quirk::NoStreamOptions)
+    }
+
+    /// Where chat goes.
+    pub fn chat_endpoint(&self) -> Endpoint {
+        Endpoint::chat(self.row.dialect)
+    }
+
+    /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.
+    pub fn call(&self, outgoing: Outgoing<'_>) -> Result<Call, Box<Failure>> {
+        let Outgoing { endpoint, stream, credential, forwarded, body } = outgoing;
+        let Some(route) = self.routes.iter().find(|route| route.endpoint == endpoint) else {
+            let operation = endpoint.request_type(stream);
+            let message = format!("{operation} is not supported by {} provider", self.name);
+            return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
+        };
+        let uri = if stream { &route.streamed } else { &route.whole };
+        let mut headers = self.headers(forwarded, stream);
+        if let Some(credential) = credential {
+            credential.apply(&mut headers);
+        }
+        let timeouts = Timeouts { total: self.timeouts.total.filter(|_| !stream), ..self.timeouts };
+        Ok(Call { method: endpoint.method(), uri: uri.clone(), headers, body, timeouts })
+    }
+
+    /// Sends a call over this provider's connections.
+    pub async fn send(&self, call: Call) -> Result<Answer, Box<Failure>> {
+        self.transport.send(call).await
+    }
+
+    fn headers(&self, forwarded: &HeaderMap, stream: bool) -> HeaderMap {
+        let mut headers = self.fixed.clone();
+        for (name, value) in forwarded {
+            // Beta features add up; in everything else the configuration has the last word.
+            if name == headers::ANTHROPIC_BETA || !self.fixed.contains_key(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        if self.row.dialect == Dialect::AnthropicMessages {
+            headers.entry(headers::ANTHROPIC_VERSION).or_insert(DEFAULT_ANTHROPIC_VERSION);
+        }
+        headers.insert(header::ACCEPT, if stream { ACCEPT_STREAM } else { ACCEPT_JSON });
+        headers
+    }
+}
+
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bifrost/", env!("CARGO_PKG_VERSION")));
+const ACCEPT_JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream, application/json");
+/// The only version there is (<https://docs.anthropic.com/en/api/versioning>).
+const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+fn fixed_headers(extra: &[(String, String)]) -> Result<HeaderMap, ProviderError> {
+    let mut fixed = HeaderMap::new();
+    for (name, value) in extra {
+        let refuse = |reason| ProviderError::Header { name: name.clone(), reason };
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| refuse("not a header name"))?;
+        if headers::is_framing(&header) {
+            return Err(refuse("belongs to the connection and is set by the gateway itself"));
+        }
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| refuse("not a header value"))?;
+        // A configured header may well be a key.
+        value.set_sensitive(true);
+        fixed.append(header, value);
+    }
+    fixed.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fixed.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(fixed)
+}
+
+// === impl Route ===
+
+impl Route {
+    fn new(endpoint: Endpoint, base: &str, settings: &ProviderSettings) -> Result<Self, ProviderError> {
+        let usual = settings.row.paths.iter().find(|(of, _)| *of == endpoint).map_or(endpoint.path(), |(_, path)| path);
+        let overridden = |stream: bool| {
+            let wanted = endpoint.request_type(stream);
+            settings.path_overrides.iter().find(|(request_type, _)| request_type == wanted)
+        };
+        let whole = overridden(false);
+        let streamed = overridden(true).or(whole);
+        let uri = |found: Option<&(String, String)>| match found {
+            None => join(base, usual).map_err(ProviderError::BaseUrl),
+            Some((request_type, path)) => {
+                join(base, path).map_err(|reason| ProviderError::Path { request_type: request_type.clone(), reason })
+            }
+        };
+        Ok(Self { endpoint, whole: uri(whole)?, streamed: uri(streamed)? })
+    }
+}
+
+/// A URL that begins with a host and holds no password, or what is wrong with it.
+fn absolute(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+            Err("must not hold a user or password: use keys or extra_headers".to_owned())
+        }
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err("must begin with http:// or https://".to_owned()),
+    }
+}
+
+fn check_base(base: &str) -> Result<(), ProviderError> {
+    match absolute(base) {
+        Ok(uri) if uri.query().is_some() => Err(ProviderError::BaseUrl("must not hold a query".to_owned())),
+        Ok(_) => Ok(()),
+        Err(reason) => Err(ProviderError::BaseUrl(reason)),
+    }
+}
+
+/// Base URL and path. A base that already ends in a version (`/v1`, `/v4`, `/v1beta`) is not given another one.
+fn join(base: &str, path: &str) -> Result<Uri, String> {
+    if path.starts_with("http://") || path.starts_with("https://") {
+        return absolute(path);
+    }
+    if !path.starts_with('/') {
+        return Err("must begin with / or be a whole URL".to_owned());
+    }
+    let base = base.trim_end_matches('/');
+    let path = match path.strip_prefix("/v1/") {
+        Some(rest) if ends_in_version(base) => rest,
+        _ => path.trim_start_matches('/'),
+    };
+    format!("{base}/{path}").parse().map_err(|_| format!("{base}/{path} is not a URL"))
+}
+
+fn ends_in_version(base: &str) -> bool {
+    let last = base.rsplit('/').next().unwrap_or_default();
+    last.strip_prefix('v').is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// What an answer that is no reply means: an error status, a redirect, an empty or an HTML body under a 200.
+///
+/// `now` is for a `retry-after` that is a date. The failure keeps the headers that [`returnable`] lets through.
+pub fn failure_of(
+    codec: &dyn Codec,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+    now: SystemTime,
+) -> Box<Failure> {
+    let mut failure = if status.is_redirection() {
+        Failure::new(FailureKind::Unreadable, redirect(status, headers))
+    } else if let Some(encoding) = content_encoding(headers) {
+        let mut failure = codec.decode_error(status, b"");
+        failure.message = format!("status {status}, with a body in content-encoding {encoding:?}");
+        failure
+    } else if status.is_success() && body.trim_ascii().is_empty() {
+        Failure::new(FailureKind::Unreadable, format!("status {status} without a body"))
+    } else if status.is_success() && is_html(headers, &body) {
+        Failure::new(FailureKind::Unreadable, format!("status {status} with a web page in place of a reply"))
+    } else {
+        codec.decode_error(status, &body)
+    };
+    failure.status = failure.status.or(Some(status));
+    failure.retry_after = retry_after(headers, now).or(failure.retry_after);
+    failure.headers = returnable(headers);
+    if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
+        failure.headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    failure.body = body;
+    Box::new(failure)
+}
+
+/// Names where it leads, but not the path and query, which may hold a token.
+fn redirect(status: StatusCode, headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match location.parse::<Uri>().ok().as_ref().and_then(Uri::host) {
+        Some(host) => format!("status {status}, a redirect to {host}; redirects are not followed"),
+        None => format!("status {status}, a redirect; redirects are not followed"),
+    }
+}
+
+fn is_html(headers: &HeaderMap, body: &[u8]) -> bool {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<")
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uris: Vec<_> = self.routes.iter().map(|route| &route.whole).collect();
+        f.debug_struct("Provider").field("name", &self.name).field("uris", &uris).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("name", &self.name)
+            .field("row", &self.row.name)
+            .field("base_url", &self.base_url)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

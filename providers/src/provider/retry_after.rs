@@ -1,0 +1,73 @@
+//! How long a provider asks its callers to wait.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+/// Nobody waits longer than this for one answer; what a provider says beyond it is cut.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// `retry-after-ms` (milliseconds), else `retry-after`: seconds, whole or fractional, or an HTTP date.
+///
+/// `None` for what is absent, negative, in the past or garbage; at most an hour.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let milliseconds = text("retry-after-ms").and_then(|value| seconds(value, 1000.0));
+    let stated = milliseconds.or_else(|| {
+        let value = text(header::RETRY_AFTER.as_str())?;
+        seconds(value, 1.0).or_else(|| until(value, now))
+    })?;
+    Some(stated.min(LONGEST))
+}
+
+fn seconds(value: &str, per_second: f64) -> Option<Duration> {
+    // Rust also reads "inf" and "nan", which no provider means.
+    if !value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    let seconds = value.parse::<f64>().ok()? / per_second;
+    Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()
+}
+
+fn until(value: &str, now: SystemTime) -> Option<Duration> {
+    httpdate::parse_http_date(value).ok()?.duration_since(now).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_read_clamped_and_never_guessed() {
+        // 2026-11-21 10:00:00 UTC
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_255_200);
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            retry_after(&headers, now)
+        };
+        let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
+        for (value, wait) in [
+            ("0", ms(0)),
+            ("30", ms(30_000)),
+            ("1.5", ms(1500)),
+            (" 7 ", ms(7000)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+            ("inf", None),
+            ("NaN", None),
+            ("1e3", None),
+            (".", None),
+            ("315360000", ms(3_600_000)),
+            ("99999999999999999999999999999999999999999", ms(3_600_000)),
+            ("Sat, 21 Nov 2026 10:00:20 GMT", ms(20_000)),
+            ("Sat, 21 Nov 2026 09:00:00 GMT", None),
+            ("Fri, 21 Nov 2036 10:00:00 GMT", ms(3_600_000)),
+        ] {
+            assert_eq!(check(&[("retry-after", value)]), wait, "retry-after: {value}");
+        }
+        assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "250")]), ms(250), "the finer one counts");
+        assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "-3")]), ms(9000));
+        assert_eq!(check(&[]), None);
+    }
+}

@@ -1,0 +1,306 @@
+//! A provider's URLs, headers and failures.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::*;
+use crate::auth::AuthScheme;
+use crate::catalog;
+use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::transport::TransportSettings;
+use crate::{ChatReply, ChatRequest, Losses, Malformed};
+
+fn settings(row: &str) -> ProviderSettings {
+    let transport = Transport::new(TransportSettings {
+        connect_timeout: Duration::from_secs(1),
+        pool_idle: Duration::from_secs(1),
+        max_idle_per_host: 1,
+        http2_only: false,
+        ca_cert_pem: None,
+        insecure_skip_verify: true,
+        address_allowed: Arc::new(|_| true),
+    });
+    ProviderSettings {
+        name: row.to_owned(),
+        row: *catalog::row(row).unwrap(),
+        base_url: None,
+        extra_headers: vec![],
+        path_overrides: vec![],
+        keyless: false,
+        timeouts: Timeouts {
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            total: Some(Duration::from_secs(90)),
+        },
+        transport: Arc::new(transport.unwrap()),
+    }
+}
+
+fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
+    let key = SecretString::from("sk-1");
+    let credential = Credential::new(&key, provider.row().auth).unwrap();
+    let endpoint = provider.chat_endpoint();
+    let body = Bytes::from_static(b"{}");
+    provider.call(Outgoing { endpoint, stream, credential: Some(&credential), forwarded, body }).unwrap()
+}
+
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+#[test]
+fn every_row_makes_a_provider_with_its_documented_urls() {
+    for row in catalog::rows() {
+        let provider = Provider::new(settings(row.name)).unwrap();
+        let uri = chat(&provider, false, &HeaderMap::new()).uri.to_string();
+        let expected = match row.name {
+            "openai" => "https://api.openai.com/v1/chat/completions",
+            "anthropic" => "https://api.anthropic.com/v1/messages",
+            "groq" => "https://api.groq.com/openai/v1/chat/completions",
+            "mistral" => "https://api.mistral.ai/v1/chat/completions",
+            "openrouter" => "https://openrouter.ai/api/v1/chat/completions",
+            "deepseek" => "https://api.deepseek.com/chat/completions",
+            "xai" => "https://api.x.ai/v1/chat/completions",
+            "fireworks" => "https://api.fireworks.ai/inference/v1/chat/completions",
+            "perplexity" => "https://api.perplexity.ai/chat/completions",
+            "ollama" => "http://localhost:11434/v1/chat/completions",
+            _ => {
+                assert!(uri.ends_with("/v1/chat/completions"), "{uri}");
+                continue;
+            }
+        };
+        assert_eq!(uri, expected);
+    }
+}
+
+#[test]
+fn a_base_url_with_or_without_version_gives_the_same_url() {
+    for (row, base, uri) in [
+        ("openai", "https://api.openai.com/v1", "https://api.openai.com/v1/chat/completions"),
+        ("openai", "https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
+        ("openai", "http://127.0.0.1:9/", "http://127.0.0.1:9/v1/chat/completions"),
+        ("openai", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/api/paas/v4/chat/completions"),
+        ("openai", "https://h/vault", "https://h/vault/v1/chat/completions"),
+        ("deepseek", "https://api.deepseek.com/v1", "https://api.deepseek.com/v1/chat/completions"),
+        ("anthropic", "http://localhost:7/v1", "http://localhost:7/v1/messages"),
+    ] {
+        let provider = Provider::new(ProviderSettings { base_url: Some(base.into()), ..settings(row) }).unwrap();
+        assert_eq!(chat(&provider, false, &HeaderMap::new()).uri.to_string(), uri);
+    }
+}
+
+#[test]
+fn paths_are_overridden_by_request_type() {
+    let with = |overrides: &[(&str, &str)]| {
+        let path_overrides = overrides.iter().map(|(of, path)| ((*of).to_owned(), (*path).to_owned())).collect();
+        Provider::new(ProviderSettings { path_overrides, base_url: Some("http://h/v1".into()), ..settings("openai") })
+    };
+    let uris =
+        |provider: &Provider| [false, true].map(|stream| chat(provider, stream, &HeaderMap::new()).uri.to_string());
+    assert_eq!(uris(&with(&[("chat_completion", "/x")]).unwrap()), ["http://h/v1/x"; 2]);
+    assert_eq!(
+        uris(&with(&[("chat_completion_stream", "https://other/s?api-version=1")]).unwrap()),
+        ["http://h/v1/chat/completions", "https://other/s?api-version=1"]
+    );
+    let error = with(&[("chat_completion", "x")]).unwrap_err().to_string();
+    assert_eq!(error, "request_path_overrides.chat_completion: must begin with / or be a whole URL");
+}
+
+#[test]
+fn bad_settings_name_their_field() {
+    let refused = |change: fn(&mut ProviderSettings)| {
+        let mut settings = settings("openai");
+        change(&mut settings);
+        Provider::new(settings).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(|s| s.base_url = Some("api.openai.com".into())),
+        "base_url: must begin with http:// or https://"
+    );
+    assert!(refused(|s| s.base_url = Some("https://me:secret@h".into())).starts_with("base_url: must not hold a user"));
+    assert!(
+        refused(|s| s.extra_headers = vec![("Host".into(), "h".into())]).starts_with("extra_headers.Host: belongs")
+    );
+    let injected = refused(|s| s.extra_headers = vec![("x-a".into(), "b\r\nsecret: c".into())]);
+    assert_eq!(injected, "extra_headers.x-a: not a header value");
+}
+
+#[test]
+fn a_call_has_its_headers_and_nobody_elses() {
+    let extra_headers = vec![("X-Team".into(), "blue".into()), ("traceparent".into(), "ours".into())];
+    let provider = Provider::new(ProviderSettings { extra_headers, ..settings("openai") }).unwrap();
+    let call = chat(&provider, true, &headers(&[("traceparent", "theirs"), ("openai-beta", "b")]));
+    let expected = headers(&[
+        ("x-team", "blue"),
+        ("traceparent", "ours"),
+        ("openai-beta", "b"),
+        ("content-type", "application/json"),
+        ("accept-encoding", "identity"),
+        ("user-agent", concat!("bifrost/", env!("CARGO_PKG_VERSION"))),
+        ("accept", "text/event-stream, application/json"),
+        ("authorization", "Bearer sk-1"),
+    ]);
+    assert_eq!(call.headers, expected);
+    assert_eq!(call.timeouts.total, None, "a stream may last");
+    assert!(chat(&provider, false, &HeaderMap::new()).timeouts.total.is_some());
+    assert!(!format!("{call:?} {:?} {provider:?}", call.headers).contains("sk-1"));
+}
+
+#[test]
+fn anthropic_gets_its_version_and_all_betas() {
+    let extra_headers = vec![("anthropic-beta".into(), "a".into())];
+    let provider = Provider::new(ProviderSettings { extra_headers, ..settings("anthropic") }).unwrap();
+    let call = chat(&provider, false, &headers(&[("anthropic-beta", "b")]));
+    assert_eq!(call.headers["x-api-key"], "sk-1");
+    assert_eq!(call.headers["anthropic-version"], "2023-06-01");
+    assert_eq!(call.headers.get_all("anthropic-beta").iter().collect::<Vec<_>>(), ["a", "b"]);
+    let call = chat(&provider, false, &headers(&[("anthropic-version", "2026-01-01")]));
+    assert_eq!(call.headers["anthropic-version"], "2026-01-01");
+}
+
+#[test]
+fn only_listed_client_headers_go_upstream() {
+    let client = headers(&[
+        ("authorization", "Bearer sk-bf-1"),
+        ("x-api-key", "k"),
+        ("api-key", "k"),
+        ("x-goog-api-key", "k"),
+        ("cookie", "c"),
+        ("x-bf-vk", "v"),
+        ("x-stainless-os", "Linux"),
+        ("connection", "close"),
+        ("x-anything", "1"),
+        ("traceparent", "t"),
+        ("tracestate", "s"),
+        ("anthropic-version", "v"),
+        ("anthropic-beta", "b"),
+        ("openai-beta", "b"),
+        ("openai-organization", "o"),
+        ("openai-project", "p"),
+    ]);
+    let names = |upstream| {
+        let mut names: Vec<_> = forwardable(&client, upstream).keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names(Dialect::OpenAiChat),
+        ["openai-beta", "openai-organization", "openai-project", "traceparent", "tracestate"]
+    );
+    assert_eq!(names(Dialect::AnthropicMessages), ["anthropic-beta", "anthropic-version", "traceparent", "tracestate"]);
+    for (name, reserved) in [("x-api-key", true), ("x-bf-vk", true), ("te", true), ("x-custom", false)] {
+        assert_eq!(is_reserved(&HeaderName::from_static(name)), reserved, "{name}");
+    }
+}
+
+#[test]
+fn only_listed_answer_headers_come_back() {
+    let answer = headers(&[
+        ("request-id", "1"),
+        ("x-request-id", "2"),
+        ("anthropic-ratelimit-unified-status", "allowed"),
+        ("openai-processing-ms", "3"),
+        ("x-ratelimit-remaining-requests", "4"),
+        ("retry-after", "5"),
+        ("x-should-retry", "false"),
+        ("set-cookie", "c"),
+        ("content-length", "6"),
+        ("content-encoding", "gzip"),
+        ("transfer-encoding", "chunked"),
+        ("server", "s"),
+    ]);
+    assert_eq!(returnable(&answer).len(), 7);
+    for name in ["set-cookie", "content-length", "content-encoding", "transfer-encoding", "server"] {
+        assert!(!returnable(&answer).contains_key(name));
+    }
+}
+
+#[test]
+fn an_endpoint_of_another_dialect_is_refused() {
+    let provider = Provider::new(settings("openai")).unwrap();
+    let forwarded = &HeaderMap::new();
+    let outgoing =
+        Outgoing { endpoint: Endpoint::Messages, stream: false, credential: None, forwarded, body: Bytes::new() };
+    let failure = provider.call(outgoing).unwrap_err();
+    assert_eq!(
+        (failure.kind, &*failure.message),
+        (FailureKind::Rejected, "chat_completion is not supported by openai provider")
+    );
+    let outgoing =
+        Outgoing { endpoint: Endpoint::Models, stream: false, credential: None, forwarded, body: Bytes::new() };
+    assert_eq!(provider.call(outgoing).unwrap().method, http::Method::GET);
+}
+
+#[test]
+fn what_the_row_says_is_what_the_provider_does() {
+    let provider = |row| Provider::new(settings(row)).unwrap();
+    assert!(provider("ollama").is_keyless() && !provider("openai").is_keyless());
+    assert!(provider("openai").takes_stream_options() && !provider("mistral").takes_stream_options());
+    assert!(!provider("anthropic").takes_stream_options());
+    assert_eq!(provider("anthropic").row().auth, AuthScheme::Header("x-api-key"));
+}
+
+/// Only errors are read here; every kind is told by the status.
+#[derive(Debug)]
+struct Errors;
+
+impl Codec for Errors {
+    fn decode_request(&self, _: &[u8]) -> Result<ChatRequest, Malformed> {
+        unreachable!()
+    }
+    fn encode_request(&self, _: &ChatRequest, _: &mut Losses) -> Vec<u8> {
+        unreachable!()
+    }
+    fn decode_reply(&self, _: &[u8]) -> Result<ChatReply, Malformed> {
+        unreachable!()
+    }
+    fn encode_reply(&self, _: &ChatReply, _: Option<&str>, _: &mut Losses) -> Vec<u8> {
+        unreachable!()
+    }
+    fn encode_error(&self, _: &Problem) -> Vec<u8> {
+        unreachable!()
+    }
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let kind = if status.as_u16() == 429 { FailureKind::RateLimited } else { FailureKind::Unavailable };
+        Failure::new(kind, String::from_utf8_lossy(body))
+    }
+    fn reader(&self) -> Box<dyn EventReader> {
+        unreachable!()
+    }
+    fn writer(&self, _: WriterOptions) -> Box<dyn EventWriter> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn answers_that_are_no_reply_become_failures() {
+    let check = |status: u16, pairs: &[(&'static str, &'static str)], body: &'static str| {
+        let status = StatusCode::from_u16(status).unwrap();
+        failure_of(&Errors, status, &headers(pairs), Bytes::from_static(body.as_bytes()), SystemTime::now())
+    };
+    let limited =
+        check(429, &[("retry-after", "2"), ("set-cookie", "c"), ("content-type", "application/json")], "slow");
+    assert_eq!(
+        (limited.kind, limited.status.unwrap().as_u16(), &*limited.message),
+        (FailureKind::RateLimited, 429, "slow")
+    );
+    assert_eq!(limited.retry_after, Some(Duration::from_secs(2)));
+    assert_eq!(limited.body, "slow");
+    assert!(limited.headers.contains_key("content-type") && !limited.headers.contains_key("set-cookie"));
+
+    let zipped = check(429, &[("content-encoding", "gzip")], "\u{1f}");
+    assert_eq!(zipped.kind, FailureKind::RateLimited);
+    assert!(zipped.message.contains("gzip"));
+
+    for (status, pairs, body, says) in [
+        (302, &[("location", "http://169.254.169.254/latest?token=t")][..], "", "a redirect to 169.254.169.254"),
+        (200, &[("content-type", "text/html; charset=utf-8")][..], "hi", "a web page"),
+        (200, &[][..], " \n<!DOCTYPE html>", "a web page"),
+        (204, &[][..], "", "without a body"),
+    ] {
+        let failure = check(status, pairs, body);
+        assert_eq!(failure.kind, FailureKind::Unreadable);
+        assert!(failure.message.contains(says) && !failure.message.contains("token"), "{}", failure.message);
+    }
+}

@@ -1,0 +1,175 @@
+//! Opening a connection: the address rule, the name lookup that obeys it, and one timeout over all of it.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::{AddressRule, TransportSettings};
+
+/// TCP keep-alive probes: finds peers that vanished without a FIN, and keeps middleboxes from forgetting quiet streams.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// Opens plain and TLS connections to allowed addresses.
+#[derive(Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<HttpConnector<Resolver>>,
+    allowed: AddressRule,
+    timeout: Duration,
+}
+
+/// The system's resolver, without the addresses that are not allowed.
+#[derive(Clone)]
+struct Resolver {
+    system: GaiResolver,
+    allowed: AddressRule,
+}
+
+// === impl Connector ===
+
+impl Connector {
+    pub(super) fn new(settings: TransportSettings, tls: ClientConfig) -> Self {
+        let resolver = Resolver { system: GaiResolver::new(), allowed: settings.address_allowed.clone() };
+        let mut http = HttpConnector::new_with_resolver(resolver);
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(TCP_KEEPALIVE));
+        http.set_keepalive_interval(Some(TCP_KEEPALIVE));
+        // The connector divides this among the addresses of a name, so that one dead address does not use up all the time.
+        http.set_connect_timeout(Some(settings.connect_timeout));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let https = if settings.http2_only {
+            builder.enable_http2().wrap_connector(http)
+        } else {
+            builder.enable_all_versions().wrap_connector(http)
+        };
+        Self { https, allowed: settings.address_allowed, timeout: settings.connect_timeout }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if let Some(address) = literal_address(&uri)
+            && !allows(&self.allowed, address)
+        {
+            return Box::pin(async move { Err(refused(&address.to_string(), address).into()) });
+        }
+        let connecting = self.https.call(uri);
+        let limit = self.timeout;
+        Box::pin(async move {
+            tokio::time::timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        })
+    }
+}
+
+// === impl Resolver ===
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<Self::Response, io::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(self.system.poll_ready(cx)))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let lookup = self.system.call(name.clone());
+        let allowed = self.allowed.clone();
+        Box::pin(async move { permitted(name.as_str(), lookup.await?, &allowed) })
+    }
+}
+
+/// The allowed ones of a name's addresses; an error where none is left.
+fn permitted(
+    host: &str,
+    found: impl Iterator<Item = SocketAddr>,
+    allowed: &AddressRule,
+) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let (addresses, others): (Vec<_>, Vec<_>) = found.partition(|address| allows(allowed, address.ip()));
+    match (addresses.is_empty(), others.first()) {
+        (false, _) => Ok(addresses.into_iter()),
+        (true, Some(other)) => Err(refused(host, other.ip())),
+        (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
+    }
+}
+
+fn allows(rule: &AddressRule, address: IpAddr) -> bool {
+    rule(address.to_canonical())
+}
+
+fn refused(host: &str, address: IpAddr) -> io::Error {
+    let message = format!("{host} is at {address}, an address that is not allowed");
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
+}
+
+/// Spellings that the standard library does not parse (`0x7f.1`) go through the resolver, and so through its rule.
+fn literal_address(uri: &Uri) -> Option<IpAddr> {
+    let host = uri.host()?;
+    host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn only_allowed_addresses_of_a_name_are_used() {
+        let public: AddressRule = Arc::new(|ip| !matches!(ip, IpAddr::V4(v4) if v4.is_private() || v4.is_link_local()));
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 0);
+        let check = |found: &[&str]| {
+            permitted("rebind.test", found.iter().map(|ip| at(ip)).collect::<Vec<_>>().into_iter(), &public)
+                .map(|left| left.map(|address| address.ip().to_string()).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["93.184.216.34", "10.0.0.1"]).unwrap(), ["93.184.216.34"]);
+        assert_eq!(
+            check(&["169.254.169.254"]).unwrap_err(),
+            "rebind.test is at 169.254.169.254, an address that is not allowed"
+        );
+        assert!(
+            check(&["::ffff:10.0.0.1"]).unwrap_err().contains("not allowed"),
+            "a mapped address is its IPv4 address"
+        );
+        assert_eq!(check(&[]).unwrap_err(), "rebind.test has no address");
+    }
+
+    #[test]
+    fn literal_addresses_are_seen() {
+        for (uri, literal) in [
+            ("http://10.1.2.3:8080/v1", Some("10.1.2.3")),
+            ("https://[::ffff:a00:1]/", Some("::ffff:10.0.0.1")),
+            ("http://localhost/", None),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(literal_address(&uri), literal.map(|ip| ip.parse().unwrap()));
+        }
+    }
+}
