@@ -1,0 +1,324 @@
+//! From a model name to the ordered list of places that may answer: the primary first, then the fallbacks.
+//!
+//! A model string is `provider/model`, split at the first `/` where the prefix is the name of a configured provider. Anything
+//! else is a bare model, slashes and all, and is resolved by the virtual key's weights, by the route that the request came
+//! in on, or by the one provider that has a key for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::Rng;
+
+use crate::denied::Denied;
+use crate::draw::{Draw, sane};
+use crate::pick::KeyRule;
+use crate::principal::{Principal, ProviderGrant};
+
+/// Further fallbacks are dropped: each costs a full round of attempts, and nobody waits for that many.
+const MAX_FALLBACKS: usize = 16;
+
+/// What a request says about where it wants to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// The body's `model`.
+    pub model: &'a str,
+    /// The body's `provider`, from clients that send the two apart; `model` is then taken as it stands.
+    pub provider: Option<&'a str>,
+    /// The provider that a route prefix stands for: `openai` on `/openai`. `None` on native routes.
+    pub default_provider: Option<&'a str>,
+    /// The body's `fallbacks`, each `provider/model`.
+    pub fallbacks: &'a [String],
+}
+
+/// The configured providers, and what their keys say about models.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    providers: BTreeMap<Arc<str>, Vec<KeyRule>>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// At least one; the first is the primary.
+    pub targets: Vec<Target>,
+    /// The caller's fallbacks that are not among the targets.
+    pub dropped: Vec<Dropped>,
+}
+
+/// One place that may answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The provider's configured name.
+    pub provider: Arc<str>,
+    /// The model, without its provider.
+    pub model: String,
+    /// 0 for the primary, then counted up.
+    pub fallback_index: usize,
+}
+
+/// A fallback that will not be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// What the caller wrote.
+    pub fallback: String,
+    /// Why it is no use, for the log.
+    pub reason: String,
+}
+
+/// The targets of a request, in the order in which to try them.
+///
+/// The caller's fallbacks are used if there are any; those that cannot be are dropped, and reported. Without any, a bare model
+/// that was drawn by the virtual key's weights falls back to the other providers of that draw, heaviest first.
+///
+/// # Errors
+/// A refusal of the primary: [`Denied::ModelMissing`], [`Denied::ModelFormat`], [`Denied::UnknownProvider`],
+/// [`Denied::ProviderBlocked`] or [`Denied::ModelBlocked`]. It is final: fallbacks do not get round it.
+pub fn targets(
+    request: &Request<'_>,
+    principal: Option<&Principal>,
+    known: &Known,
+    rng: &mut (impl Rng + ?Sized),
+) -> Result<Routed, Denied> {
+    let router = Router { principal, known };
+    let (primary, spares) = router.primary(request, rng)?;
+    let mut routed =
+        Routed { targets: Vec::with_capacity(1 + request.fallbacks.len().min(MAX_FALLBACKS)), dropped: Vec::new() };
+    routed.push(primary);
+    if request.fallbacks.is_empty() {
+        spares.into_iter().for_each(|place| routed.push(place));
+    }
+    for fallback in request.fallbacks {
+        match router.named(fallback.trim()).map_err(|denied| denied.to_string()).and_then(|place| routed.admit(place)) {
+            Ok(place) => routed.push(place),
+            Err(reason) => routed.dropped.push(Dropped { fallback: fallback.clone(), reason }),
+        }
+    }
+    Ok(routed)
+}
+
+/// A provider and a model.
+type Place = (Arc<str>, String);
+
+/// What is the same for every decision about one request.
+struct Router<'a> {
+    principal: Option<&'a Principal>,
+    known: &'a Known,
+}
+
+// === impl Router ===
+
+impl Router<'_> {
+    /// The primary, and the fallbacks that follow from how it was chosen.
+    fn primary(&self, request: &Request<'_>, rng: &mut (impl Rng + ?Sized)) -> Result<(Place, Vec<Place>), Denied> {
+        let model = request.model.trim();
+        if model.is_empty() {
+            return Err(Denied::ModelMissing);
+        }
+        if let Some(provider) = request.provider.map(str::trim).filter(|provider| !provider.is_empty()) {
+            return Ok((self.permitted(provider, model)?, Vec::new()));
+        }
+        if self.known.split(model).is_some() {
+            return Ok((self.named(model)?, Vec::new()));
+        }
+        match self.principal.and_then(|principal| principal.provider_grants.as_deref()) {
+            Some(grants) => self.granted(grants, model, request.default_provider, rng),
+            None => Ok((self.free(model, request.default_provider)?, Vec::new())),
+        }
+    }
+
+    /// A place given as `provider/model`.
+    fn named(&self, text: &str) -> Result<Place, Denied> {
+        match self.known.split(text) {
+            Some((_, "")) => Err(Denied::ModelFormat),
+            Some((provider, model)) => self.permitted(provider, model),
+            None => Err(self.unplaceable(text)),
+        }
+    }
+
+    /// A place given in two parts.
+    fn permitted(&self, provider: &str, model: &str) -> Result<Place, Denied> {
+        let provider = self.known.find(provider).ok_or_else(|| self.unknown(provider))?;
+        if let Some(principal) = self.principal {
+            principal.grant(provider, model)?;
+        }
+        Ok((Arc::clone(provider), model.to_owned()))
+    }
+
+    /// A bare model from a caller who may use every provider.
+    fn free(&self, model: &str, default: Option<&str>) -> Result<Place, Denied> {
+        if let Some(provider) = default {
+            return self.permitted(provider, model);
+        }
+        let mut providers: Vec<&Arc<str>> = self.known.providers.keys().collect();
+        if model.contains('/') {
+            providers.retain(|provider| self.known.names(provider, model));
+        }
+        let provider = the_one(&providers, |provider| self.known.names(provider, model));
+        provider.map(|provider| (provider, model.to_owned())).ok_or_else(|| self.unplaceable(model))
+    }
+
+    /// A bare model from a caller with grants. The route's provider answers if the key grants it and says nothing about this
+    /// very model; otherwise the weights decide; and without weights, whichever is the only one in question.
+    fn granted(
+        &self,
+        grants: &[ProviderGrant],
+        model: &str,
+        default: Option<&str>,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<(Place, Vec<Place>), Denied> {
+        let candidates = self.candidates(grants, model, default);
+        if candidates.is_empty() {
+            return Err(self.no_candidate(model, default));
+        }
+        let weighs = |candidate: &Candidate<'_>| candidate.weight > 0.0;
+        let singled_out = candidates.iter().any(|candidate| candidate.grant_names_it && weighs(candidate));
+        if let Some(provider) = default
+            && !singled_out
+            && candidates.iter().any(|candidate| **candidate.provider == *provider)
+        {
+            return Ok((self.permitted(provider, model)?, Vec::new()));
+        }
+        if candidates.iter().any(weighs) {
+            return Ok(weighted(candidates, model, rng).ok_or(Denied::ModelFormat)?);
+        }
+        let providers: Vec<&Arc<str>> = candidates.iter().map(|candidate| candidate.provider).collect();
+        let named = |provider: &Arc<str>| {
+            let mut same = candidates.iter().filter(|candidate| candidate.provider == provider);
+            same.any(|candidate| candidate.grant_names_it || self.known.names(provider, model))
+        };
+        let provider = the_one(&providers, named).ok_or(Denied::ModelFormat)?;
+        Ok(((provider, model.to_owned()), Vec::new()))
+    }
+
+    /// The granted providers that may answer for a bare model. Providers with a key for it are preferred to those without;
+    /// and a name with a slash, which may as well be a mistyped provider, needs somebody who mentions it.
+    fn candidates<'g>(&'g self, grants: &'g [ProviderGrant], model: &str, default: Option<&str>) -> Vec<Candidate<'g>> {
+        let mut candidates: Vec<Candidate<'g>> = Vec::new();
+        for grant in grants.iter().filter(|grant| grant.allows_model(model)) {
+            let Some(provider) = self.known.find(&grant.provider) else { continue };
+            if candidates.iter().all(|earlier| earlier.provider != provider) {
+                let grant_names_it = grant.allowed_models.names(model);
+                candidates.push(Candidate { provider, weight: sane(grant.weight.unwrap_or(0.0)), grant_names_it });
+            }
+        }
+        if default.is_none() && model.contains('/') {
+            candidates.retain(|it| it.grant_names_it || self.known.names(it.provider, model));
+        }
+        if candidates.iter().any(|it| self.known.serves(it.provider, model)) {
+            candidates.retain(|it| self.known.serves(it.provider, model));
+        }
+        candidates
+    }
+
+    fn no_candidate(&self, model: &str, default: Option<&str>) -> Denied {
+        match default {
+            Some(provider) => match self.permitted(provider, model) {
+                Err(denied) => denied,
+                Ok(_) => Denied::ModelBlocked { model: model.to_owned(), provider: Some(provider.to_owned()) },
+            },
+            None if model.contains('/') => self.unplaceable(model),
+            None => Denied::ModelBlocked { model: model.to_owned(), provider: None },
+        }
+    }
+
+    /// Why a text without a known provider in front is no place.
+    fn unplaceable(&self, text: &str) -> Denied {
+        match text.split_once('/') {
+            Some((prefix, _)) if !prefix.is_empty() => self.unknown(prefix),
+            _ => Denied::ModelFormat,
+        }
+    }
+
+    /// Names only the providers that this caller may use: the rest is none of its business.
+    fn unknown(&self, provider: &str) -> Denied {
+        let usable = |name: &&Arc<str>| self.principal.is_none_or(|principal| principal.may_use(name));
+        let known = self.known.providers.keys().filter(usable).map(|name| name.to_string()).collect();
+        Denied::UnknownProvider { provider: provider.to_owned(), known }
+    }
+}
+
+/// A provider that may answer for a bare model.
+struct Candidate<'a> {
+    provider: &'a Arc<str>,
+    /// 0 without a weight.
+    weight: f64,
+    /// The virtual key mentions this very model for it.
+    grant_names_it: bool,
+}
+
+/// One candidate drawn by weight, and the others that have a weight, heaviest first.
+fn weighted(
+    mut candidates: Vec<Candidate<'_>>,
+    model: &str,
+    rng: &mut (impl Rng + ?Sized),
+) -> Option<(Place, Vec<Place>)> {
+    candidates.retain(|candidate| candidate.weight > 0.0);
+    candidates.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    let mut draw = Draw::new();
+    candidates.iter().for_each(|candidate| draw.offer(candidate.provider, candidate.weight, rng));
+    let place = |provider: &Arc<str>| (Arc::clone(provider), model.to_owned());
+    let chosen = draw.outcome()?;
+    let spares = candidates.iter().map(|candidate| candidate.provider).filter(|provider| *provider != chosen);
+    Some((place(chosen), spares.map(place).collect()))
+}
+
+/// The only provider for which `named` holds; failing that, the only provider.
+fn the_one(providers: &[&Arc<str>], named: impl Fn(&Arc<str>) -> bool) -> Option<Arc<str>> {
+    let only = |providers: &[&Arc<str>]| match providers {
+        [one] => Some(Arc::clone(one)),
+        _ => None,
+    };
+    let naming: Vec<&Arc<str>> = providers.iter().copied().filter(|provider| named(provider)).collect();
+    only(&naming).or_else(|| only(providers))
+}
+
+// === impl Routed ===
+
+impl Routed {
+    fn push(&mut self, (provider, model): Place) {
+        self.targets.push(Target { provider, model, fallback_index: self.targets.len() });
+    }
+
+    /// Lets a fallback in unless it would be tried for the second time, or there are too many.
+    fn admit(&self, place: Place) -> Result<Place, String> {
+        if self.targets.iter().any(|target| target.provider == place.0 && target.model == place.1) {
+            return Err("it is already among the targets".to_owned());
+        }
+        if self.targets.len() > MAX_FALLBACKS {
+            return Err(format!("more than {MAX_FALLBACKS} fallbacks"));
+        }
+        Ok(place)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Adds a provider with its keys; one that needs no key has none, and serves every model.
+    pub fn insert(&mut self, provider: impl Into<Arc<str>>, keys: &[KeyRule]) {
+        self.providers.insert(provider.into(), keys.to_vec());
+    }
+
+    /// The provider's name as it is shared, if it is configured.
+    pub fn find(&self, provider: &str) -> Option<&Arc<str>> {
+        self.providers.get_key_value(provider).map(|(name, _)| name)
+    }
+
+    /// The names of all providers, sorted.
+    pub fn names_of_all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.providers.keys()
+    }
+
+    /// `provider/model` in its parts, if the prefix is a provider.
+    fn split<'m>(&self, text: &'m str) -> Option<(&'m str, &'m str)> {
+        text.split_once('/').filter(|(prefix, _)| self.providers.contains_key(*prefix))
+    }
+
+    fn serves(&self, provider: &str, model: &str) -> bool {
+        self.providers.get(provider).is_some_and(|keys| keys.is_empty() || keys.iter().any(|key| key.serves(model)))
+    }
+
+    fn names(&self, provider: &str, model: &str) -> bool {
+        self.providers.get(provider).is_some_and(|keys| keys.iter().any(|key| key.names(model)))
+    }
+}
