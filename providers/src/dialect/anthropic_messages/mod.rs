@@ -1,5 +1,60 @@
-//! Anthropic Messages.
+//! Anthropic Messages: `POST /v1/messages`, its errors and its stream.
+//!
+//! Sources of wire facts: the official SDK's types (`anthropic` 2.11), the API reference, and recorded traffic. What this
+//! dialect alone knows (server tools, citations, containers, context management) is kept raw and goes back to it only.
+
+mod block;
+mod error;
+mod reader;
+mod reply;
+mod request;
+mod turns;
+mod usage;
+mod wire;
+mod writer;
+
+use http::StatusCode;
+
+use crate::dialect::{Problem, WriterOptions};
+use crate::event::lawful;
+use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
 pub struct AnthropicMessages;
+
+impl Codec for AnthropicMessages {
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
+        request::decode(body)
+    }
+
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
+        request::encode(request, losses)
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed> {
+        reply::decode(body)
+    }
+
+    /// Anthropic's shape has no place for an annex.
+    fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode(reply, losses)
+    }
+
+    fn encode_error(&self, problem: &Problem) -> Vec<u8> {
+        error::encode(problem)
+    }
+
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        error::decode(status, body)
+    }
+
+    fn reader(&self) -> Box<dyn EventReader> {
+        lawful(Box::<reader::Reader>::default())
+    }
+
+    /// Usage is always part of this stream, so the options change nothing.
+    fn writer(&self, _options: WriterOptions) -> Box<dyn EventWriter> {
+        Box::<writer::Writer>::default()
+    }
+}
