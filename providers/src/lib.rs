@@ -19,6 +19,7 @@ pub mod quirk;
 pub mod reply;
 pub mod scan;
 pub mod sse;
+pub mod tap;
 pub mod text;
 pub mod transport;
 

@@ -1,0 +1,423 @@
+//! Reads from a relayed reply what the gateway needs to know, and never touches it.
+//!
+//! A [`Tap`] looks at each event of a stream: is it content yet, is it the usage chunk, is it an error inside a 200, is it the
+//! last one? [`whole`] does the same for a reply in one piece. Once content was seen, a plain delta is told by its bytes alone;
+//! JSON is parsed only where those say that there is something to find. What it means in which dialect is one file each.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::{Dialect, Frame};
+use crate::failure::{Failure, FailureKind};
+use crate::reply::Usage;
+use crate::sse::Event;
+use crate::text::Text;
+
+mod anthropic_messages;
+mod failure;
+mod openai_chat;
+mod usage;
+
+/// Follows one relayed stream.
+#[derive(Debug)]
+pub struct Tap {
+    dialect: Dialect,
+    facts: Facts,
+    content: bool,
+    done: bool,
+}
+
+/// What an event of a stream is to the gateway.
+#[derive(Debug)]
+pub enum Seen {
+    /// Nothing yet that could not be taken back: a role, a ping, a comment, an empty block, a chunk without choices.
+    Preamble,
+    /// Part of the answer: text, reasoning, a refusal, a tool call, or something that only the client understands.
+    Content,
+    /// Says why a choice stopped. May carry the last content and the usage too.
+    Finish,
+    /// Only usage, no choices: the chunk that `stream_options.include_usage` adds, to be hidden from who did not ask for it.
+    Usage,
+    /// The provider failed inside its 200. Also a stream that begins with something that is not its dialect.
+    Error(Box<Failure>),
+    /// The dialect's own end (`[DONE]`, `message_stop`). Nothing of interest follows.
+    Terminal,
+}
+
+/// What a reply in one piece says.
+#[derive(Debug, Default)]
+pub struct Whole {
+    pub usage: Option<Usage>,
+    /// The provider's word for why the first choice stopped.
+    pub finish: Option<Text>,
+    pub model: Option<Text>,
+    /// An error where a reply was promised: an error object, or a body that is none of the dialect.
+    pub error: Option<Box<Failure>>,
+}
+
+/// What a stream has said so far.
+#[derive(Debug, Default)]
+struct Facts {
+    counts: usage::Counts,
+    finish: Option<Text>,
+    model: Option<Text>,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, facts: Facts::default(), content: false, done: false }
+    }
+
+    /// Looks at the next event. Behind the terminal event everything is terminal.
+    pub fn event(&mut self, event: &Event) -> Seen {
+        if event.is_comment() {
+            return Seen::Preamble;
+        }
+        // OpenAI's last word; gateways put it behind other dialects too.
+        if self.done || event.frame.data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return Seen::Terminal;
+        }
+        let seen = match self.dialect {
+            Dialect::OpenAiChat => openai_chat::event(&event.frame, self.content, &mut self.facts),
+            Dialect::AnthropicMessages => anthropic_messages::event(&event.frame, self.content, &mut self.facts),
+        };
+        match seen {
+            Seen::Content | Seen::Finish => self.content = true,
+            Seen::Terminal => self.done = true,
+            Seen::Preamble | Seen::Usage | Seen::Error(_) => {}
+        }
+        seen
+    }
+
+    /// Tokens, normalised as [`Usage`] says: the latest count of each kind. `None` where the provider reported nothing.
+    pub fn usage(&self) -> Option<Usage> {
+        self.facts.counts.usage(self.dialect)
+    }
+
+    /// The provider's word for why the latest choice stopped (`stop`, `end_turn`).
+    pub fn finish(&self) -> Option<&Text> {
+        self.facts.finish.as_ref()
+    }
+
+    /// The model that answers, by the provider's name for it.
+    pub fn model(&self) -> Option<&Text> {
+        self.facts.model.as_ref()
+    }
+
+    /// Was there content: is it too late to try elsewhere?
+    pub fn has_content(&self) -> bool {
+        self.content
+    }
+
+    /// Was the dialect's own end seen?
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Has everything come that a reply needs, its finish and its usage? Some providers leave the terminal event out, and a
+    /// stream that is complete need not be waited for. With several choices the others may still be on their way.
+    pub fn is_complete(&self) -> bool {
+        self.done || (self.finish().is_some() && self.facts.counts.is_final())
+    }
+}
+
+/// Reads a reply in one piece, as far as its top level.
+pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
+    let read = match dialect {
+        Dialect::OpenAiChat => openai_chat::whole(body),
+        Dialect::AnthropicMessages => anthropic_messages::whole(body),
+    };
+    match read {
+        Some((facts, error)) => {
+            Whole { usage: facts.counts.usage(dialect), finish: facts.finish, model: facts.model, error }
+        }
+        None => Whole { error: Some(unreadable(dialect, body)), ..Whole::default() },
+    }
+}
+
+// === Shared by the dialects ===
+
+/// Parses a JSON object into a struct of raw fields, where `null` is as good as absent. `None` for anything else.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    // A derived `Deserialize` takes an array for a struct.
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+fn raw_object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    object(raw?.get().as_bytes())
+}
+
+/// A string with something in it.
+fn text(raw: Option<&RawValue>) -> Option<Text> {
+    raw.and_then(Text::from_raw).filter(|text| !text.is_empty())
+}
+
+/// Does the object hold anything, apart from the fields named in `heads`? Null, empty strings, lists and objects are nothing.
+fn has_substance(object: Option<&RawValue>, heads: &[&str]) -> bool {
+    struct Visitor<'h>(&'h [&'h str]);
+    impl<'de> serde::de::Visitor<'de> for Visitor<'_> {
+        type Value = bool;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+            let mut found = false;
+            while let Some(key) = map.next_key::<crate::json::Str<'_>>()? {
+                let value = map.next_value::<&RawValue>()?.get();
+                found |= !self.0.contains(&key.as_str()) && !matches!(value, "null" | "\"\"" | "[]" | "{}");
+            }
+            Ok(found)
+        }
+    }
+    let Some(object) = object else { return false };
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
+    // What is no object at all is something that we do not understand, and so the client's.
+    serde::Deserializer::deserialize_map(&mut deserializer, Visitor(heads)).unwrap_or(true)
+}
+
+/// Not the dialect. Before any content that is a failed attempt; behind content it is passed on, the client may know better.
+fn strange(dialect: Dialect, frame: &Frame, content: bool) -> Seen {
+    if content { Seen::Content } else { Seen::Error(unreadable(dialect, &frame.data)) }
+}
+
+fn unreadable(dialect: Dialect, body: &[u8]) -> Box<Failure> {
+    const QUOTED_CHARS: usize = 120;
+    let text = String::from_utf8_lossy(body.get(..4 * QUOTED_CHARS).unwrap_or(body));
+    let start: String = text.trim().chars().take(QUOTED_CHARS).collect();
+    let message = format!("not a reply of {}: {start:?}", dialect.name());
+    Box::new(Failure::new(FailureKind::Unreadable, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::sse::Splitter;
+
+    /// A short word for each event, and the tap at the end.
+    fn tapped(dialect: Dialect, stream: &str) -> (Vec<&'static str>, Tap) {
+        let mut splitter = Splitter::new(1 << 20);
+        splitter.push(Bytes::copy_from_slice(stream.as_bytes()));
+        let mut events: Vec<Event> = splitter.by_ref().map(Result::unwrap).collect();
+        events.extend(splitter.finish());
+        let mut tap = Tap::new(dialect);
+        let word = |event: &Event| match tap.event(event) {
+            Seen::Preamble => "preamble",
+            Seen::Content => "content",
+            Seen::Finish => "finish",
+            Seen::Usage => "usage",
+            Seen::Error(_) => "error",
+            Seen::Terminal => "terminal",
+        };
+        (events.iter().map(word).collect(), tap)
+    }
+
+    fn chunks(chunks: &[&str]) -> (Vec<&'static str>, Tap) {
+        tapped(Dialect::OpenAiChat, &format!("data: {}\n\n", chunks.join("\n\ndata: ")))
+    }
+
+    fn failed(dialect: Dialect, stream: &str) -> Failure {
+        let mut splitter = Splitter::new(1 << 20);
+        splitter.push(Bytes::copy_from_slice(stream.as_bytes()));
+        match Tap::new(dialect).event(&splitter.next().unwrap().unwrap()) {
+            Seen::Error(failure) => *failure,
+            other => panic!("{stream}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_openai_stream_is_told_apart_event_by_event() {
+        let (words, tap) = chunks(&[
+            r#"{"model":"gpt-x","choices":[],"prompt_filter_results":[]}"#,
+            r#"{"model":"gpt-x","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"Hi \"usage\": {"},"finish_reason":null}],"usage":null}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"error"},"finish_reason": null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+            "[DONE]",
+        ]);
+        assert_eq!(words, ["preamble", "preamble", "content", "content", "finish", "usage", "terminal"]);
+        assert!(tap.is_done() && tap.is_complete() && tap.has_content());
+        assert_eq!((tap.finish().unwrap().as_escaped(), tap.model().unwrap().as_escaped()), ("stop", "gpt-x"));
+        let usage = tap.usage().unwrap();
+        assert_eq!((usage.input, usage.output, usage.total, usage.cache_read), (10, 5, Some(15), Some(4)));
+    }
+
+    #[test]
+    fn every_kind_of_content_counts_as_content() {
+        for delta in [
+            r#"{"content":"a"}"#,
+            r#"{"reasoning_content":"a"}"#,
+            r#"{"role":"assistant","content":null,"reasoning":"a"}"#,
+            r#"{"refusal":"no"}"#,
+            r#"{"tool_calls":[{"index":0}]}"#,
+            r#"{"images":[{}]}"#,
+        ] {
+            let (words, _) = chunks(&[&format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#)]);
+            assert_eq!(words, ["content"], "{delta}");
+        }
+        for block in [
+            r#"{"type":"tool_use","id":"t","name":"n","input":{}}"#,
+            r#"{"type":"text","text":"a"}"#,
+            r#"{"type":"redacted_thinking","data":"x"}"#,
+        ] {
+            let stream = format!(
+                "event: content_block_start\ndata: {{\"type\":\"content_block_start\",\"content_block\":{block}}}\n\n"
+            );
+            assert_eq!(tapped(Dialect::AnthropicMessages, &stream).0, ["content"], "{block}");
+        }
+    }
+
+    #[test]
+    fn usage_beside_a_finish_or_beside_content_is_read_and_stays_visible() {
+        let (words, tap) = chunks(&[
+            r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"b"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"c"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":3}}"#,
+        ]);
+        assert_eq!(words, ["content", "content", "finish"]);
+        assert_eq!(tap.usage().unwrap().output, 3);
+        assert!(tap.is_complete() && !tap.is_done(), "no [DONE] came");
+    }
+
+    #[test]
+    fn an_anthropic_stream_is_told_apart_and_its_counts_are_merged() {
+        let (words, tap) = tapped(
+            Dialect::AnthropicMessages,
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":7,\"cache_read_input_tokens\":100,\"cache_creation_input_tokens\":30,\"cache_creation\":{\"ephemeral_5m_input_tokens\":10,\"ephemeral_1h_input_tokens\":20},\"output_tokens\":1}}}\n\n\
+             event: ping\ndata: {\"type\":\"ping\"}\n\n\
+             event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+             event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n\
+             data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"!\"}}\n\n\
+             event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n\
+             event: tomorrow\ndata: {\"type\":\"tomorrow\"}\n\n\
+             event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":42,\"cache_read_input_tokens\":null}}\n\n\
+             event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        );
+        let expected =
+            ["preamble", "preamble", "preamble", "content", "content", "preamble", "content", "finish", "terminal"];
+        assert_eq!(words, expected);
+        let usage = tap.usage().unwrap();
+        assert_eq!((usage.input, usage.output, usage.cache_read, usage.cache_write), (137, 42, Some(100), Some(30)));
+        assert_eq!((usage.cache_write_5m, usage.cache_write_1h), (Some(10), Some(20)));
+        assert_eq!((tap.finish().unwrap().as_escaped(), tap.model().unwrap().as_escaped()), ("end_turn", "claude"));
+    }
+
+    #[test]
+    fn errors_inside_a_200_are_failures_wherever_they_stand() {
+        use FailureKind::{Credential, RateLimited, Rejected, Unavailable, Unreadable};
+        for (dialect, stream, kind, message) in [
+            (
+                Dialect::AnthropicMessages,
+                "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n",
+                Unavailable,
+                "m",
+            ),
+            (
+                Dialect::AnthropicMessages,
+                "data: {\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"m\"}}\n\n",
+                RateLimited,
+                "m",
+            ),
+            (
+                Dialect::OpenAiChat,
+                "data: {\"error\":{\"message\":\"m\",\"type\":\"server_error\",\"code\":null}}\n\n",
+                Unavailable,
+                "m",
+            ),
+            (
+                Dialect::OpenAiChat,
+                "data: {\"error\":{\"message\":\"m\",\"code\":429},\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n",
+                RateLimited,
+                "m",
+            ),
+            (Dialect::OpenAiChat, "data: {\"error\":\"invalid model\"}\n\n", Unavailable, "invalid model"),
+            (
+                Dialect::OpenAiChat,
+                "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"invalid_model\",\"code\":\"1500\"}\n\n",
+                Rejected,
+                "m",
+            ),
+            (Dialect::OpenAiChat, "data: {\"code\":401,\"message\":\"m\",\"type\":\"Bad\"}\n\n", Credential, "m"),
+            (
+                Dialect::OpenAiChat,
+                "data: <html>log in</html>\n\n",
+                Unreadable,
+                "not a reply of openai_chat: \"<html>log in</html>\"",
+            ),
+            (
+                Dialect::AnthropicMessages,
+                "<html>log in</html>\ndata: x\n\n",
+                Unreadable,
+                "not a reply of anthropic_messages: \"x\"",
+            ),
+        ] {
+            let failure = failed(dialect, stream);
+            assert_eq!((failure.kind, failure.message.as_str()), (kind, message), "{stream}");
+            assert!(failure.status.is_some() || kind == Unreadable);
+        }
+    }
+
+    #[test]
+    fn an_error_behind_content_is_still_seen_and_garbage_is_passed_on() {
+        let content = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+        let (words, _) = chunks(&[
+            content,
+            "{\"choices\":[{\"delta\"",
+            r#"{"error":{"message":"m"}}"#,
+            r#"{"code":400,"message":"m"}"#,
+            content,
+        ]);
+        assert_eq!(words, ["content", "content", "error", "error", "content"]);
+    }
+
+    #[test]
+    fn odd_counts_never_fail_and_are_never_negative() {
+        let usage = |json: &str| {
+            let body = format!(r#"{{"choices":[],"usage":{json}}}"#);
+            whole(Dialect::OpenAiChat, body.as_bytes()).usage
+        };
+        let odd =
+            usage(r#"{"prompt_tokens":-5,"completion_tokens":12.9,"total_tokens":"x","prompt_tokens_details":[1]}"#)
+                .unwrap();
+        assert_eq!((odd.input, odd.output, odd.total, odd.total()), (0, 12, None, 12));
+        let huge = usage(
+            r#"{"prompt_tokens":9223372036854775808,"completion_tokens":1e300,"total_tokens":99999999999999999999999}"#,
+        )
+        .unwrap();
+        assert_eq!((huge.input, huge.output, huge.total), (1 << 63, u64::MAX, Some(u64::MAX)));
+        let reasoning = usage(r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,"completion_tokens_details":{"reasoning_tokens":20}}"#).unwrap();
+        assert_eq!((reasoning.output, reasoning.reasoning), (25, Some(20)));
+        assert_eq!(usage(r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":8}"#).unwrap().cache_read, Some(8));
+        for nothing in ["null", "7", "[]", "\"x\""] {
+            assert!(usage(nothing).is_none(), "{nothing}");
+        }
+        let body = br#"{"type":"message","usage":{"input_tokens":18446744073709551615,"cache_read_input_tokens":9}}"#;
+        assert_eq!(whole(Dialect::AnthropicMessages, body).usage.unwrap().input, u64::MAX);
+    }
+
+    #[test]
+    fn a_whole_reply_is_read_and_a_captive_page_is_no_reply() {
+        let read = whole(
+            Dialect::OpenAiChat,
+            br#"{"model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
+        );
+        assert_eq!((read.finish.unwrap().as_escaped(), read.usage.unwrap().input), ("stop", 1));
+        assert!(read.error.is_none());
+        for body in ["<html></html>", "", "[]", "{\"choices\":[", "null", "{\"choices\":7}"] {
+            let error = whole(Dialect::OpenAiChat, body.as_bytes()).error.unwrap();
+            assert_eq!(error.kind, FailureKind::Unreadable, "{body}");
+        }
+        let error =
+            whole(Dialect::AnthropicMessages, br#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#)
+                .error
+                .unwrap();
+        assert_eq!((error.kind, error.status.unwrap().as_u16()), (FailureKind::Unavailable, 529));
+        assert!(whole(Dialect::OpenAiChat, br#"{"error":{"message":"m"}}"#).error.is_some());
+        assert!(whole(Dialect::OpenAiChat, br#"{"detail":"Invalid API Key"}"#).error.is_some());
+    }
+}
