@@ -21,15 +21,15 @@ type Range<A> = (A, u32, Reach);
 /// The first match counts, so single addresses come before the ranges that they lie in.
 const V4: &[Range<Ipv4Addr>] = &[
     (Ipv4Addr::new(127, 0, 0, 0), 8, Reach::Loopback),
-    (Ipv4Addr::new(0, 0, 0, 0), 32, Reach::Never),
+    (Ipv4Addr::UNSPECIFIED, 32, Reach::Never),
     (Ipv4Addr::new(169, 254, 0, 0), 16, Reach::Never),
     (Ipv4Addr::new(224, 0, 0, 0), 4, Reach::Never),
-    (Ipv4Addr::new(255, 255, 255, 255), 32, Reach::Never),
+    (Ipv4Addr::BROADCAST, 32, Reach::Never),
     // Metadata services outside link-local: Alibaba, Oracle, Azure.
     (Ipv4Addr::new(100, 100, 100, 200), 32, Reach::Never),
     (Ipv4Addr::new(192, 0, 0, 192), 32, Reach::Never),
     (Ipv4Addr::new(168, 63, 129, 16), 32, Reach::Never),
-    (Ipv4Addr::new(0, 0, 0, 0), 8, Reach::Private),
+    (Ipv4Addr::UNSPECIFIED, 8, Reach::Private),
     (Ipv4Addr::new(10, 0, 0, 0), 8, Reach::Private),
     (Ipv4Addr::new(100, 64, 0, 0), 10, Reach::Private),
     (Ipv4Addr::new(172, 16, 0, 0), 12, Reach::Private),
@@ -59,7 +59,7 @@ const EMBEDDING: &[(Ipv6Addr, u32, u32)] = &[
     // IPv4-mapped.
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, 0),
     // IPv4-compatible, deprecated.
-    (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96, 0),
+    (Ipv6Addr::UNSPECIFIED, 96, 0),
     // IPv4-translated (SIIT).
     (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96, 0),
     // NAT64, well-known and local use.

@@ -21,13 +21,13 @@ pub enum RestReason {
 /// The first pause after a rate limit that came without `Retry-After`.
 const LIMITED_FIRST: Duration = Duration::from_secs(1);
 /// Without `Retry-After`, no pause grows beyond this: rate limits are counted in minutes.
-const LIMITED_LONGEST: Duration = Duration::from_secs(60);
+const LIMITED_LONGEST: Duration = Duration::from_mins(1);
 /// No `Retry-After` is believed beyond this: a provider that says ten years is broken, and an hour costs one probe.
-const ASKED_LONGEST: Duration = Duration::from_secs(3600);
+const ASKED_LONGEST: Duration = Duration::from_hours(1);
 /// The first pause of a refused key: a request a minute does not upset anybody.
-const REFUSED_FIRST: Duration = Duration::from_secs(60);
+const REFUSED_FIRST: Duration = Duration::from_mins(1);
 /// A mended key is back within this time.
-const REFUSED_LONGEST: Duration = Duration::from_secs(3600);
+const REFUSED_LONGEST: Duration = Duration::from_hours(1);
 
 /// The resting state of one key.
 #[derive(Debug, Default)]

@@ -170,7 +170,6 @@ mod tests {
 
     #[test]
     fn statuses_words_and_texts_are_those_of_the_contract() {
-        let wait = Duration::from_secs(7);
         let table = [
             (
                 Denied::VirtualKeyRequired,
@@ -224,7 +223,7 @@ mod tests {
                 "no key found with name \"x\" for provider: openai",
             ),
             (
-                Denied::KeysResting { provider: name(), retry_after: wait },
+                Denied::KeysResting { provider: name(), retry_after: SOON },
                 429,
                 "rate_limited",
                 "every key of provider 'openai' is rate limited",
@@ -249,7 +248,19 @@ mod tests {
             assert_eq!(denied.should_retry(), temporary, "{denied:?}");
             assert_eq!(denied.retry_after().is_some(), temporary, "429 and 503 carry Retry-After: {denied:?}");
         }
-        let resting = Denied::KeysResting { provider: name(), retry_after: wait };
-        assert_eq!(resting.retry_after(), Some(wait));
+    }
+
+    #[test]
+    fn resting_keys_say_how_long() {
+        let wait = Duration::from_secs(7);
+        assert_eq!(Denied::KeysResting { provider: name(), retry_after: wait }.retry_after(), Some(wait));
+    }
+
+    #[test]
+    fn a_refused_tool_is_named_with_its_rule() {
+        let denied = Denied::ToolBlocked { tool: "fs-write".into(), reason: "filtered by request context".into() };
+        assert_eq!((denied.status(), denied.kind()), (403, "mcp_tool_blocked"));
+        let text = "tool 'fs-write' is not available or not permitted: filtered by request context";
+        assert_eq!(denied.to_string(), text);
     }
 }

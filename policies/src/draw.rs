@@ -64,7 +64,9 @@ mod tests {
         let mut counts = vec![0_u32; weights.len()];
         for _ in 0..ROUNDS {
             let mut draw = Draw::new();
-            weights.iter().enumerate().for_each(|(index, weight)| draw.offer(index, *weight, &mut rng));
+            for (index, weight) in weights.iter().enumerate() {
+                draw.offer(index, *weight, &mut rng);
+            }
             counts[draw.outcome().unwrap()] += 1;
         }
         counts.iter().map(|count| f64::from(*count) / f64::from(ROUNDS)).collect()

@@ -5,7 +5,7 @@
 //! so that a conversation stays on the key whose prompt cache it has warmed up.
 
 use std::cmp::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -194,13 +194,15 @@ impl KeyPool {
     }
 
     fn instant(&self, offset: u64, otherwise: Instant) -> Instant {
-        self.base.checked_add(std::time::Duration::from_millis(offset)).unwrap_or(otherwise)
+        self.base.checked_add(Duration::from_millis(offset)).unwrap_or(otherwise)
     }
 }
 
 fn by_chance<'a>(free: impl Iterator<Item = (KeyIndex, &'a Key)>, rng: &mut (impl Rng + ?Sized)) -> Option<KeyIndex> {
     let mut draw = Draw::new();
-    free.for_each(|(index, key)| draw.offer(index, key.rule.weight, rng));
+    for (index, key) in free {
+        draw.offer(index, key.rule.weight, rng);
+    }
     draw.outcome()
 }
 
@@ -274,6 +276,15 @@ impl NoKey {
                 Denied::NoSuchKey { provider, by: "name", value: name.to_owned() }
             }
         })
+    }
+}
+
+// === impl KeyIndex ===
+
+impl KeyIndex {
+    /// Where the key stands among the rules that the pool was made from.
+    pub fn position(self) -> usize {
+        self.0
     }
 }
 

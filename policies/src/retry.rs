@@ -220,7 +220,7 @@ mod tests {
             next(budget, &facts, &mut StdRng::seed_from_u64(1))
         };
         let quick = Budget { max: Duration::from_millis(100), ..BUDGET };
-        let slow = Budget { max: Duration::from_secs(60), ..BUDGET };
+        let slow = Budget { max: Duration::from_mins(1), ..BUDGET };
         assert_eq!(step(3, None, &BUDGET), Step::SameKey(Duration::from_secs(3)));
         assert_eq!(step(5, None, &quick), Step::SameKey(Duration::from_secs(5)), "short waits are always borne");
         assert_eq!(step(6, None, &BUDGET), Step::NextTarget);

@@ -79,16 +79,17 @@ pub fn targets(
     known: &Known,
     rng: &mut (impl Rng + ?Sized),
 ) -> Result<Routed, Denied> {
-    let router = Router { principal, known };
-    let (primary, spares) = router.primary(request, rng)?;
-    let mut routed =
-        Routed { targets: Vec::with_capacity(1 + request.fallbacks.len().min(MAX_FALLBACKS)), dropped: Vec::new() };
-    routed.push(primary);
-    if request.fallbacks.is_empty() {
-        spares.into_iter().for_each(|place| routed.push(place));
+    let rules = Rules { principal, known };
+    let mut places = rules.places(request, rng)?;
+    if !request.fallbacks.is_empty() {
+        places.truncate(1);
+    }
+    let mut routed = Routed { targets: Vec::with_capacity(places.len()), dropped: Vec::new() };
+    for place in places {
+        routed.push(place);
     }
     for fallback in request.fallbacks {
-        match router.named(fallback.trim()).map_err(|denied| denied.to_string()).and_then(|place| routed.admit(place)) {
+        match rules.named(fallback.trim()).map_err(|denied| denied.to_string()).and_then(|place| routed.admit(place)) {
             Ok(place) => routed.push(place),
             Err(reason) => routed.dropped.push(Dropped { fallback: fallback.clone(), reason }),
         }
@@ -100,30 +101,42 @@ pub fn targets(
 type Place = (Arc<str>, String);
 
 /// What is the same for every decision about one request.
-struct Router<'a> {
+struct Rules<'a> {
     principal: Option<&'a Principal>,
     known: &'a Known,
 }
 
-// === impl Router ===
+/// A provider that may answer for a bare model.
+struct Candidate<'a> {
+    provider: &'a Arc<str>,
+    /// 0 without a weight.
+    weight: f64,
+    /// The virtual key mentions this very model for it.
+    singled_out: bool,
+    /// The virtual key or one of the provider's keys mentions this very model.
+    named: bool,
+}
 
-impl Router<'_> {
-    /// The primary, and the fallbacks that follow from how it was chosen.
-    fn primary(&self, request: &Request<'_>, rng: &mut (impl Rng + ?Sized)) -> Result<(Place, Vec<Place>), Denied> {
+// === impl Rules ===
+
+impl Rules<'_> {
+    /// The primary, and behind it the fallbacks that follow from how it was chosen.
+    fn places(&self, request: &Request<'_>, rng: &mut (impl Rng + ?Sized)) -> Result<Vec<Place>, Denied> {
         let model = request.model.trim();
         if model.is_empty() {
             return Err(Denied::ModelMissing);
         }
         if let Some(provider) = request.provider.map(str::trim).filter(|provider| !provider.is_empty()) {
-            return Ok((self.permitted(provider, model)?, Vec::new()));
+            return Ok(vec![self.permitted(provider, model)?]);
         }
         if self.known.split(model).is_some() {
-            return Ok((self.named(model)?, Vec::new()));
+            return Ok(vec![self.named(model)?]);
         }
-        match self.principal.and_then(|principal| principal.provider_grants.as_deref()) {
-            Some(grants) => self.granted(grants, model, request.default_provider, rng),
-            None => Ok((self.free(model, request.default_provider)?, Vec::new())),
-        }
+        let providers = match self.principal.and_then(|principal| principal.provider_grants.as_deref()) {
+            Some(grants) => self.granted(grants, model, request.default_provider, rng)?,
+            None => vec![self.free(model, request.default_provider)?],
+        };
+        Ok(providers.into_iter().map(|provider| (provider, model.to_owned())).collect())
     }
 
     /// A place given as `provider/model`.
@@ -145,64 +158,56 @@ impl Router<'_> {
     }
 
     /// A bare model from a caller who may use every provider.
-    fn free(&self, model: &str, default: Option<&str>) -> Result<Place, Denied> {
+    fn free(&self, model: &str, default: Option<&str>) -> Result<Arc<str>, Denied> {
         if let Some(provider) = default {
-            return self.permitted(provider, model);
+            return self.known.find(provider).cloned().ok_or_else(|| self.unknown(provider));
         }
-        let mut providers: Vec<&Arc<str>> = self.known.providers.keys().collect();
-        if model.contains('/') {
-            providers.retain(|provider| self.known.names(provider, model));
-        }
-        let provider = the_one(&providers, |provider| self.known.names(provider, model));
-        provider.map(|provider| (provider, model.to_owned())).ok_or_else(|| self.unplaceable(model))
+        let candidates = self.known.providers.keys().map(|provider| {
+            let named = self.known.names(provider, model);
+            Candidate { provider, weight: 0.0, singled_out: false, named }
+        });
+        let candidates: Vec<Candidate<'_>> = candidates.filter(|it| it.named || !model.contains('/')).collect();
+        the_one(&candidates).ok_or_else(|| self.unplaceable(model))
     }
 
-    /// A bare model from a caller with grants. The route's provider answers if the key grants it and says nothing about this
-    /// very model; otherwise the weights decide; and without weights, whichever is the only one in question.
+    /// A bare model from a caller with grants. The route's provider answers if the key grants it and singles out no other for
+    /// this very model; otherwise the weights decide; and without weights, whichever is the only one in question.
     fn granted(
         &self,
         grants: &[ProviderGrant],
         model: &str,
         default: Option<&str>,
         rng: &mut (impl Rng + ?Sized),
-    ) -> Result<(Place, Vec<Place>), Denied> {
+    ) -> Result<Vec<Arc<str>>, Denied> {
         let candidates = self.candidates(grants, model, default);
         if candidates.is_empty() {
             return Err(self.no_candidate(model, default));
         }
-        let weighs = |candidate: &Candidate<'_>| candidate.weight > 0.0;
-        let singled_out = candidates.iter().any(|candidate| candidate.grant_names_it && weighs(candidate));
-        if let Some(provider) = default
-            && !singled_out
-            && candidates.iter().any(|candidate| **candidate.provider == *provider)
-        {
-            return Ok((self.permitted(provider, model)?, Vec::new()));
+        let of_route = candidates.iter().find(|it| default == Some(&**it.provider));
+        let weights_decide = candidates.iter().any(|it| it.singled_out && it.weight > 0.0);
+        match of_route {
+            Some(candidate) if !weights_decide => Ok(vec![Arc::clone(candidate.provider)]),
+            _ => by_weight(&candidates, rng)
+                .or_else(|| the_one(&candidates).map(|provider| vec![provider]))
+                .ok_or(Denied::ModelFormat),
         }
-        if candidates.iter().any(weighs) {
-            return Ok(weighted(candidates, model, rng).ok_or(Denied::ModelFormat)?);
-        }
-        let providers: Vec<&Arc<str>> = candidates.iter().map(|candidate| candidate.provider).collect();
-        let named = |provider: &Arc<str>| {
-            let mut same = candidates.iter().filter(|candidate| candidate.provider == provider);
-            same.any(|candidate| candidate.grant_names_it || self.known.names(provider, model))
-        };
-        let provider = the_one(&providers, named).ok_or(Denied::ModelFormat)?;
-        Ok(((provider, model.to_owned()), Vec::new()))
     }
 
     /// The granted providers that may answer for a bare model. Providers with a key for it are preferred to those without;
     /// and a name with a slash, which may as well be a mistyped provider, needs somebody who mentions it.
-    fn candidates<'g>(&'g self, grants: &'g [ProviderGrant], model: &str, default: Option<&str>) -> Vec<Candidate<'g>> {
-        let mut candidates: Vec<Candidate<'g>> = Vec::new();
+    fn candidates(&self, grants: &[ProviderGrant], model: &str, default: Option<&str>) -> Vec<Candidate<'_>> {
+        let mut candidates: Vec<Candidate<'_>> = Vec::new();
         for grant in grants.iter().filter(|grant| grant.allows_model(model)) {
             let Some(provider) = self.known.find(&grant.provider) else { continue };
             if candidates.iter().all(|earlier| earlier.provider != provider) {
-                let grant_names_it = grant.allowed_models.names(model);
-                candidates.push(Candidate { provider, weight: sane(grant.weight.unwrap_or(0.0)), grant_names_it });
+                let weight = sane(grant.weight.unwrap_or(0.0));
+                let singled_out = grant.allowed_models.names(model);
+                let named = singled_out || self.known.names(provider, model);
+                candidates.push(Candidate { provider, weight, singled_out, named });
             }
         }
         if default.is_none() && model.contains('/') {
-            candidates.retain(|it| it.grant_names_it || self.known.names(it.provider, model));
+            candidates.retain(|it| it.named);
         }
         if candidates.iter().any(|it| self.known.serves(it.provider, model)) {
             candidates.retain(|it| self.known.serves(it.provider, model));
@@ -232,44 +237,31 @@ impl Router<'_> {
     /// Names only the providers that this caller may use: the rest is none of its business.
     fn unknown(&self, provider: &str) -> Denied {
         let usable = |name: &&Arc<str>| self.principal.is_none_or(|principal| principal.may_use(name));
-        let known = self.known.providers.keys().filter(usable).map(|name| name.to_string()).collect();
+        let known = self.known.providers.keys().filter(usable).map(ToString::to_string).collect();
         Denied::UnknownProvider { provider: provider.to_owned(), known }
     }
 }
 
-/// A provider that may answer for a bare model.
-struct Candidate<'a> {
-    provider: &'a Arc<str>,
-    /// 0 without a weight.
-    weight: f64,
-    /// The virtual key mentions this very model for it.
-    grant_names_it: bool,
-}
-
-/// One candidate drawn by weight, and the others that have a weight, heaviest first.
-fn weighted(
-    mut candidates: Vec<Candidate<'_>>,
-    model: &str,
-    rng: &mut (impl Rng + ?Sized),
-) -> Option<(Place, Vec<Place>)> {
-    candidates.retain(|candidate| candidate.weight > 0.0);
-    candidates.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+/// One candidate drawn by weight, and behind it the others that have a weight, heaviest first; `None` if none has.
+fn by_weight(candidates: &[Candidate<'_>], rng: &mut (impl Rng + ?Sized)) -> Option<Vec<Arc<str>>> {
+    let mut weighted: Vec<&Candidate<'_>> = candidates.iter().filter(|it| it.weight > 0.0).collect();
+    weighted.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let mut draw = Draw::new();
-    candidates.iter().for_each(|candidate| draw.offer(candidate.provider, candidate.weight, rng));
-    let place = |provider: &Arc<str>| (Arc::clone(provider), model.to_owned());
-    let chosen = draw.outcome()?;
-    let spares = candidates.iter().map(|candidate| candidate.provider).filter(|provider| *provider != chosen);
-    Some((place(chosen), spares.map(place).collect()))
+    for (place, candidate) in weighted.iter().enumerate() {
+        draw.offer(place, candidate.weight, rng);
+    }
+    weighted.get_mut(..=draw.outcome()?)?.rotate_right(1);
+    Some(weighted.iter().map(|it| Arc::clone(it.provider)).collect())
 }
 
-/// The only provider for which `named` holds; failing that, the only provider.
-fn the_one(providers: &[&Arc<str>], named: impl Fn(&Arc<str>) -> bool) -> Option<Arc<str>> {
-    let only = |providers: &[&Arc<str>]| match providers {
-        [one] => Some(Arc::clone(one)),
+/// The only candidate that is named; failing that, the only candidate.
+fn the_one(candidates: &[Candidate<'_>]) -> Option<Arc<str>> {
+    let named: Vec<&Candidate<'_>> = candidates.iter().filter(|it| it.named).collect();
+    match (named.as_slice(), candidates) {
+        ([one], _) => Some(Arc::clone(one.provider)),
+        (_, [one]) => Some(Arc::clone(one.provider)),
         _ => None,
-    };
-    let naming: Vec<&Arc<str>> = providers.iter().copied().filter(|provider| named(provider)).collect();
-    only(&naming).or_else(|| only(providers))
+    }
 }
 
 // === impl Routed ===

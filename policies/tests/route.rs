@@ -18,8 +18,11 @@ fn known(providers: &[(&str, &[&str])]) -> Known {
     known
 }
 
-/// A virtual key with one grant per row: provider, weight, models.
-fn holder(grants: &[(&str, Option<f64>, &[&str])]) -> Principal {
+/// A grant: provider, weight, models.
+type Grant<'a> = (&'a str, Option<f64>, &'a [&'a str]);
+
+/// A virtual key with these grants.
+fn holder(grants: &[Grant<'_>]) -> Principal {
     let grants = grants.iter().map(|(provider, weight, list)| ProviderGrant {
         provider: (*provider).to_owned(),
         weight: *weight,
@@ -192,7 +195,7 @@ fn without_weights_the_only_granted_provider_in_question_answers() {
 fn a_routes_provider_answers_unless_the_virtual_key_says_otherwise() {
     let known = known(&[("openai", &["*"]), ("anthropic", &["*"]), ("azure", &["*"])]);
     let on_anthropic = Request { model: "claude", default_provider: Some("anthropic"), ..Request::default() };
-    let table: [(&[(&str, Option<f64>, &[&str])], &str); 6] = [
+    let table: [(&[Grant<'_>], &str); 6] = [
         (&[("openai", Some(9.0), &["*"]), ("anthropic", Some(1.0), &["*"])], "anthropic claude"),
         (&[("openai", Some(9.0), &["gpt-4o"]), ("anthropic", None, &["*"])], "anthropic claude"),
         (&[("azure", Some(1e9), &["claude"]), ("anthropic", Some(1e-9), &["*"])], "azure claude, anthropic claude"),
