@@ -30,7 +30,7 @@ fn settings(row: &str) -> ProviderSettings {
         keyless: false,
         timeouts: Timeouts {
             first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             total: Some(Duration::from_secs(90)),
         },
         transport: Arc::new(transport.unwrap()),

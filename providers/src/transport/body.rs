@@ -42,7 +42,7 @@ struct Deadline {
 }
 
 /// Longer than any process lives, and short enough to be added to any instant.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 // === impl AnswerBody ===
 

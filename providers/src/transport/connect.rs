@@ -75,7 +75,7 @@ impl Service<Uri> for Connector {
         if let Some(address) = literal_address(&uri)
             && !allows(&self.allowed, address)
         {
-            return Box::pin(async move { Err(refused(&address.to_string(), address).into()) });
+            return Box::pin(async move { Err(refused(&format!("{address} is")).into()) });
         }
         let connecting = self.https.call(uri);
         let limit = self.timeout;
@@ -114,7 +114,7 @@ fn permitted(
     let (addresses, others): (Vec<_>, Vec<_>) = found.partition(|address| allows(allowed, address.ip()));
     match (addresses.is_empty(), others.first()) {
         (false, _) => Ok(addresses.into_iter()),
-        (true, Some(other)) => Err(refused(host, other.ip())),
+        (true, Some(other)) => Err(refused(&format!("{host} is at {}, which is", other.ip()))),
         (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
     }
 }
@@ -123,9 +123,8 @@ fn allows(rule: &AddressRule, address: IpAddr) -> bool {
     rule(address.to_canonical())
 }
 
-fn refused(host: &str, address: IpAddr) -> io::Error {
-    let message = format!("{host} is at {address}, an address that is not allowed");
-    io::Error::new(io::ErrorKind::PermissionDenied, message)
+fn refused(what_is: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("{what_is} not an allowed address"))
 }
 
 /// Spellings that the standard library does not parse (`0x7f.1`) go through the resolver, and so through its rule.
@@ -152,7 +151,7 @@ mod tests {
         assert_eq!(check(&["93.184.216.34", "10.0.0.1"]).unwrap(), ["93.184.216.34"]);
         assert_eq!(
             check(&["169.254.169.254"]).unwrap_err(),
-            "rebind.test is at 169.254.169.254, an address that is not allowed"
+            "rebind.test is at 169.254.169.254, which is not an allowed address"
         );
         assert!(
             check(&["::ffff:10.0.0.1"]).unwrap_err().contains("not allowed"),
