@@ -9,7 +9,7 @@ mod reader;
 mod reply;
 mod request;
 mod turns;
-mod usage;
+pub(crate) mod usage;
 mod wire;
 mod writer;
 

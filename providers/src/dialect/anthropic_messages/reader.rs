@@ -125,6 +125,7 @@ impl Reader {
             "content_block_stop" => self.close(event.index.unwrap_or(0), out),
             "message_delta" => self.message_delta(event),
             "message_stop" => self.stop(out),
+            "" => return Err(unreadable("a stream event without a type")),
             _ => self.foreign(kind, frame, out),
         }
         Ok(())

@@ -21,6 +21,9 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 /// The schema of a tool that has none: an object of anything.
 const ANY_OBJECT: &str = r#"{"type":"object"}"#;
 
+/// The key of a tool's type, which may be left out where it is `custom`.
+const TYPE: &str = "type";
+
 /// Fields of this API that the gateway's OpenAI surface takes as they are.
 const SHARED_FIELDS: &[&str] =
     &["cache_control", "container", "context_management", "inference_geo", "mcp_servers", "speed"];
@@ -98,7 +101,11 @@ fn decode_tool(raw: &RawValue, at: usize) -> Result<Tool, Malformed> {
         return Ok(Tool { kind: ToolKind::Foreign(OWN, raw.to_owned()), cache: None, extras: Extras::default() });
     }
     let place = || format!("/tools/{at}");
-    let wire: ToolWire<'_> = read(raw, &place)?;
+    let mut wire: ToolWire<'_> = read(raw, &place)?;
+    if wire.extras.remove(TYPE).is_some() {
+        // A `null` remembers the spelling; it says what leaving it out says.
+        wire.extras.push(TYPE, json::null());
+    }
     let function = Function {
         name: need(wire.name, &place, "name", "a string")?,
         description: wire.description,
@@ -246,7 +253,11 @@ fn encode_function(function: &Function, tool: &Tool, at: usize, out: &mut Vec<u8
     if let Some(cache) = &tool.cache {
         object.raw("cache_control", cache.get());
     }
-    crossing.extras(&mut object, &tool.extras, &|| format!("/tools/{at}"));
+    let mut extras = tool.extras.clone();
+    if extras.remove(TYPE).is_some() && crossing.native {
+        object.str(TYPE, "custom");
+    }
+    crossing.extras(&mut object, &extras, &|| format!("/tools/{at}"));
     object.end();
 }
 

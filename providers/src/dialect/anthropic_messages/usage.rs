@@ -34,7 +34,7 @@ wire! {
 }
 
 /// Reads a usage object. `None` where it is not an object at all.
-pub(super) fn decode(raw: &RawValue) -> Option<Usage> {
+pub(crate) fn decode(raw: &RawValue) -> Option<Usage> {
     let wire: UsageWire<'_> = serde_json::from_str(raw.get()).ok()?;
     let creation = wire.cache_creation.unwrap_or_default();
     let (five_minutes, one_hour) = (count(creation.five_minutes), count(creation.one_hour));
@@ -60,7 +60,7 @@ pub(super) fn decode(raw: &RawValue) -> Option<Usage> {
 }
 
 /// A later report over an earlier one: the latest count wins, and a `null` says nothing.
-pub(super) fn merge(earlier: &RawValue, later: &RawValue) -> Raw {
+pub(crate) fn merge(earlier: &RawValue, later: &RawValue) -> Raw {
     let mut fields = fields_of(earlier);
     let mut news = Extras::default();
     for (key, value) in fields_of(later).iter() {

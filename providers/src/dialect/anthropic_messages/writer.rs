@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use serde_json::value::RawValue;
 
 use super::reply::{Held, encode_finish, write_head};
-use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of};
+use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, usage};
 use crate::chat::Extras;
 use crate::dialect::Problem;
-use crate::event::{Block, ChatEvent, Delta, Start};
+use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
 use crate::json::Object;
 use crate::reply::{Finish, Usage};
 use crate::{EventWriter, Losses, Text};
@@ -207,17 +207,23 @@ impl Writer {
 
     // === The message ===
 
+    /// Events of this dialect go back as they were. Fields that another dialect's message has beside its parts are losses.
     fn foreign(&mut self, own: bool, name: Option<&Text>, data: &RawValue, out: &mut Vec<u8>) {
-        match (own, name) {
-            (true, Some(name)) => {
+        let of_message = name.is_some_and(|name| name.as_escaped() == MESSAGE_FIELDS);
+        match name.filter(|_| !of_message) {
+            Some(name) if own => {
                 out.extend_from_slice(b"event: ");
                 out.extend_from_slice(name.to_plain().as_bytes());
                 out.extend_from_slice(b"\ndata: ");
                 out.extend_from_slice(data.get().as_bytes());
                 out.extend_from_slice(b"\n\n");
             }
-            (true, None) => {}
-            (false, _) => self.crossing().lose_extras(&fields_of(data), &String::new),
+            Some(name) => self.crossing().lose(format!("/{}", pointer_key(&name.to_plain()))),
+            None if of_message => {
+                let fields = fields_of(data).remove("delta").map(|delta| fields_of(&delta)).unwrap_or_default();
+                self.crossing().lose_extras(&fields, &|| "/choices/0/message".to_owned());
+            }
+            None => self.crossing().lose_extras(&fields_of(data), &String::new),
         }
     }
 
