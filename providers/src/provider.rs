@@ -292,7 +292,10 @@ pub fn failure_of(
         codec.decode_error(status, &body)
     };
     failure.status = failure.status.or(Some(status));
-    failure.retry_after = retry_after(headers, now).or(failure.retry_after);
+    failure.retry_after = retry_after(headers, now).or(failure.retry_after).or_else(|| {
+        let limited = failure.kind == FailureKind::RateLimited;
+        limited.then(|| retry_after::stated_in(&failure.message)).flatten()
+    });
     failure.headers = returnable(headers);
     if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
         failure.headers.insert(header::CONTENT_TYPE, content_type.clone());

@@ -29,6 +29,30 @@ fn seconds(value: &str, per_second: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()
 }
 
+/// The wait that a message states in words, where no header does: OpenAI's "Please try again in 1m2.5s", "in 20ms".
+///
+/// `None` where there is no such phrase or what follows it is no duration; at most an hour.
+pub(super) fn stated_in(message: &str) -> Option<Duration> {
+    let (_, stated) = message.split_once("try again in ")?;
+    let mut rest = stated;
+    let mut wait = None;
+    while let Some((part, after)) = leading_part(rest) {
+        wait = Some(wait.unwrap_or(Duration::ZERO) + part);
+        rest = after;
+    }
+    wait.map(|wait| wait.min(LONGEST))
+}
+
+/// A number and its unit, and the text after them.
+fn leading_part(text: &str) -> Option<(Duration, &str)> {
+    const PER_SECOND: [(&str, f64); 4] = [("ms", 1000.0), ("s", 1.0), ("m", 1.0 / 60.0), ("h", 1.0 / 3600.0)];
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, after) = text.split_at_checked(end)?;
+    let after = after.trim_start();
+    let (unit, per_second) = PER_SECOND.into_iter().find(|(unit, _)| after.starts_with(unit))?;
+    Some((seconds(number, per_second)?, after.strip_prefix(unit)?))
+}
+
 fn until(value: &str, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(value).ok()?.duration_since(now).ok()
 }
@@ -68,5 +92,23 @@ mod tests {
         assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "250")]), ms(250), "the finer one counts");
         assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "-3")]), ms(9000));
         assert_eq!(check(&[]), None);
+    }
+
+    #[test]
+    fn waits_in_words_are_read_too() {
+        for (message, wait) in [
+            ("Rate limit reached. Please try again in 20s. Visit …", Some(20_000)),
+            ("Please try again in 1.5s.", Some(1500)),
+            ("Please try again in 28ms.", Some(28)),
+            ("Please try again in 6m0s.", Some(360_000)),
+            ("try again in 2h3m", Some(3_600_000)),
+            ("Please try again in 60 seconds", Some(60_000)),
+            ("Please try again in a while", None),
+            ("try again in -5s", None),
+            ("try again in ", None),
+            ("slow down", None),
+        ] {
+            assert_eq!(stated_in(message), wait.map(Duration::from_millis), "{message}");
+        }
     }
 }

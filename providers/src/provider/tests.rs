@@ -289,6 +289,8 @@ fn answers_that_are_no_reply_become_failures() {
     assert_eq!(limited.body, "slow");
     assert!(limited.headers.contains_key("content-type") && !limited.headers.contains_key("set-cookie"));
 
+    assert_eq!(check(429, &[], "Please try again in 3s.").retry_after, Some(Duration::from_secs(3)));
+
     let zipped = check(429, &[("content-encoding", "gzip")], "\u{1f}");
     assert_eq!(zipped.kind, FailureKind::RateLimited);
     assert!(zipped.message.contains("gzip"));

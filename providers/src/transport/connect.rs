@@ -154,7 +154,7 @@ mod tests {
             "rebind.test is at 169.254.169.254, which is not an allowed address"
         );
         assert!(
-            check(&["::ffff:10.0.0.1"]).unwrap_err().contains("not allowed"),
+            check(&["::ffff:10.0.0.1"]).unwrap_err().contains("not an allowed"),
             "a mapped address is its IPv4 address"
         );
         assert_eq!(check(&[]).unwrap_err(), "rebind.test has no address");

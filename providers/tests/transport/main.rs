@@ -365,6 +365,19 @@ async fn http2_with_prior_knowledge_shares_one_connection() {
 }
 
 #[tokio::test]
+async fn dropping_an_http2_body_cancels_its_stream_and_keeps_the_connection() {
+    let server = Server::http2(None);
+    let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
+    let endless = format!("http://{}/endless", server.authority());
+    let mut body = transport.send(call(&endless, PATIENT)).await.unwrap().body;
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "HTTP/2.0");
+    drop(body);
+    server.until(|server| server.closed() == 1).await;
+    assert_eq!(exchange(&transport, &server.url(), PATIENT).await.unwrap(), "HTTP/2.0");
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
 async fn http2_where_only_http1_is_spoken_is_a_failure() {
     let server = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();

@@ -1,13 +1,17 @@
 //! Servers on loopback: one that runs a script of raw bytes on each connection, and one that speaks HTTP/2.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -41,6 +45,12 @@ struct Counts {
     closed: AtomicUsize,
 }
 
+/// A body that sends one chunk and then nothing, and counts itself closed when it is given up.
+struct Endless {
+    first: Option<Bytes>,
+    counts: Arc<Counts>,
+}
+
 /// One accepted connection.
 pub(crate) struct Peer {
     stream: TcpStream,
@@ -62,18 +72,19 @@ impl Server {
         Self::accepting(move |peer| Box::pin(script(peer)))
     }
 
-    /// Answers every request with the version it came in.
+    /// Answers every request with the version it came in; the answer to `/endless` never ends.
     pub(crate) fn http2(tls: Option<TlsName>) -> Self {
         let acceptor = tls.map(|TlsName::Localhost| acceptor());
         Self::accepting(move |mut peer| {
             let acceptor = acceptor.clone();
             Box::pin(async move {
+                let counts = peer.counts.clone();
                 let stream = &mut peer.stream;
                 match acceptor {
-                    None => speak_http2(stream).await,
+                    None => speak_http2(stream, counts).await,
                     Some(acceptor) => {
                         if let Ok(stream) = acceptor.accept(stream).await {
-                            speak_http2(stream).await;
+                            speak_http2(stream, counts).await;
                         }
                     }
                 }
@@ -81,7 +92,7 @@ impl Server {
         })
     }
 
-    fn accepting(script: impl Fn(Peer) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static) -> Self {
+    fn accepting(script: impl Fn(Peer) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -190,10 +201,32 @@ impl Drop for Peer {
     }
 }
 
-async fn speak_http2(stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let service = service_fn(|request: Request<Incoming>| async move {
-        let version = format!("{:?}", request.version());
-        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(version))))
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.counts.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn speak_http2(stream: impl AsyncRead + AsyncWrite + Unpin, counts: Arc<Counts>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let version = Bytes::from(format!("{:?}", request.version()));
+        let body = match request.uri().path() {
+            "/endless" => Endless { first: Some(version), counts: counts.clone() }.boxed(),
+            _ => Full::new(version).boxed(),
+        };
+        async { Ok::<_, Infallible>(Response::new(body)) }
     });
     // It ends with an error when the client leaves; the tests look at the client's side.
     let _ended = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
