@@ -7,7 +7,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::{Dialect, Frame};
+use crate::chat::Raw;
+use crate::dialect::{Dialect, Frame, anthropic_messages as anthropic};
 use crate::failure::{Failure, FailureKind};
 use crate::reply::Usage;
 use crate::sse::Event;
@@ -58,7 +59,10 @@ pub struct Whole {
 /// What a stream has said so far.
 #[derive(Debug, Default)]
 struct Facts {
-    counts: usage::Counts,
+    /// The provider's latest usage object; Anthropic's, which come in parts, merged.
+    usage: Option<Raw>,
+    /// Are these counts the last ones?
+    is_usage_final: bool,
     finish: Option<Text>,
     model: Option<Text>,
 }
@@ -94,7 +98,7 @@ impl Tap {
 
     /// Tokens, normalised as [`Usage`] says: the latest count of each kind. `None` where the provider reported nothing.
     pub fn usage(&self) -> Option<Usage> {
-        self.facts.counts.usage(self.dialect)
+        self.facts.usage(self.dialect)
     }
 
     /// The provider's word for why the latest choice stopped (`stop`, `end_turn`).
@@ -120,7 +124,7 @@ impl Tap {
     /// Has everything come that a reply needs, its finish and its usage? Some providers leave the terminal event out, and a
     /// stream that is complete need not be waited for. With several choices the others may still be on their way.
     pub fn is_complete(&self) -> bool {
-        self.done || (self.finish().is_some() && self.facts.counts.is_final())
+        self.done || (self.finish().is_some() && self.facts.is_usage_final)
     }
 }
 
@@ -131,10 +135,20 @@ pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
         Dialect::AnthropicMessages => anthropic_messages::whole(body),
     };
     match read {
-        Some((facts, error)) => {
-            Whole { usage: facts.counts.usage(dialect), finish: facts.finish, model: facts.model, error }
-        }
+        Some((facts, error)) => Whole { usage: facts.usage(dialect), finish: facts.finish, model: facts.model, error },
         None => Whole { error: Some(unreadable(dialect, body)), ..Whole::default() },
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    fn usage(&self, dialect: Dialect) -> Option<Usage> {
+        let raw = self.usage.as_deref()?;
+        match dialect {
+            Dialect::OpenAiChat => usage::openai_chat(raw),
+            Dialect::AnthropicMessages => anthropic::usage::decode(raw),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Anthropic Messages.
 
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Facts, Seen, failure, has_substance, object, raw_object, strange, text};
-use crate::dialect::{Dialect, Frame};
+use super::{Facts, Seen, has_substance, object, raw_object, strange, text};
+use crate::dialect::anthropic_messages::{AnthropicMessages, usage};
+use crate::dialect::{Codec, Dialect, Frame};
 use crate::failure::Failure;
 
 /// The data of any event that is read.
@@ -72,7 +74,7 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
         b"message_delta" => message_delta(&data, facts),
         b"message_stop" => Seen::Terminal,
         _ if name == b"error" || data.error.is_some() => {
-            Seen::Error(Box::new(Failure { body: frame.data.clone(), ..*failure::of(&frame.data) }))
+            Seen::Error(Box::new(Failure { body: frame.data.clone(), ..failure(&frame.data) }))
         }
         _ => Seen::Content,
     }
@@ -85,14 +87,16 @@ pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
     message.note(&mut facts);
     facts.finish = text(message.stop_reason);
     let is_error = message.error.is_some() || message.kind.is_some_and(|kind| kind.get() == r#""error""#);
-    Some((facts, is_error.then(|| failure::of(body))))
+    Some((facts, is_error.then(|| Box::new(failure(body)))))
+}
+
+fn failure(body: &[u8]) -> Failure {
+    AnthropicMessages.decode_error(StatusCode::OK, body)
 }
 
 fn message_delta(data: &Data<'_>, facts: &mut Facts) -> Seen {
-    if let Some(usage) = data.usage {
-        facts.counts.read_anthropic_messages(usage);
-        facts.counts.close();
-    }
+    facts.report(data.usage);
+    facts.is_usage_final |= data.usage.is_some();
     match raw_object::<Message<'_>>(data.delta).and_then(|delta| text(delta.stop_reason)) {
         Some(reason) => {
             facts.finish = Some(reason);
@@ -114,8 +118,17 @@ fn content_if(condition: bool) -> Seen {
 impl Message<'_> {
     fn note(&self, facts: &mut Facts) {
         facts.model = text(self.model);
-        if let Some(usage) = self.usage {
-            facts.counts.read_anthropic_messages(usage);
-        }
+        facts.report(self.usage);
+    }
+}
+
+impl Facts {
+    /// `message_start` and `message_delta` both report, each some of the counts.
+    fn report(&mut self, usage: Option<&RawValue>) {
+        let Some(usage) = usage else { return };
+        self.usage = Some(match &self.usage {
+            Some(earlier) => usage::merge(earlier, usage),
+            None => usage.to_owned(),
+        });
     }
 }

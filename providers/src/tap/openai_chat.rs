@@ -114,7 +114,9 @@ impl<'a> Reply<'a> {
             facts.model = text(self.model);
         }
         if let Some(usage) = self.usage {
-            facts.counts.read_openai_chat(usage);
+            // Each report is cumulative and replaces the one before.
+            facts.usage = Some(usage.to_owned());
+            facts.is_usage_final = true;
         }
     }
 
