@@ -89,7 +89,8 @@ pub struct Call {
 /// The timers of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the start until the head of the answer, connecting included.
+    /// From the start until the head of the answer, connecting included. A model that does not stream thinks in silence, so
+    /// for a whole answer this is the time it may take to make it.
     pub first_byte: Duration,
     /// The longest silence inside the body. Any byte counts, also a provider's keep-alive comment.
     pub idle: Duration,

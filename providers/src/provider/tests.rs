@@ -1,7 +1,8 @@
 //! A provider's URLs, headers and failures.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use secrecy::SecretString;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::auth::AuthScheme;
 use crate::catalog;
 use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
 use crate::transport::TransportSettings;
-use crate::{ChatReply, ChatRequest, Losses, Malformed};
+use crate::{ChatReply, ChatRequest, Codec, Losses, Malformed};
 
 fn settings(row: &str) -> ProviderSettings {
     let transport = Transport::new(TransportSettings {
@@ -293,7 +294,7 @@ fn answers_that_are_no_reply_become_failures() {
 
     let zipped = check(429, &[("content-encoding", "gzip")], "\u{1f}");
     assert_eq!(zipped.kind, FailureKind::RateLimited);
-    assert!(zipped.message.contains("gzip"));
+    assert!(zipped.message.contains("gzip") && zipped.body.is_empty());
 
     for (status, pairs, body, says) in [
         (302, &[("location", "http://169.254.169.254/latest?token=t")][..], "", "a redirect to 169.254.169.254"),

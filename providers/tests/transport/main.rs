@@ -1,5 +1,7 @@
 //! The transport against servers on loopback that misbehave in every way a provider or its network can.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in its helpers too")]
+
 mod server;
 
 use std::net::IpAddr;
@@ -12,7 +14,7 @@ use bifrost_providers::transport::{Answer, Call, Timeouts, Transport, TransportS
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
-use server::{Server, TlsName};
+use server::Server;
 
 const MB: usize = 1 << 20;
 const fn ms(milliseconds: u64) -> Duration {
@@ -356,7 +358,7 @@ async fn a_timer_that_rang_closes_the_connection_while_the_body_is_still_held() 
 
 #[tokio::test]
 async fn http2_with_prior_knowledge_shares_one_connection() {
-    let server = Server::http2(None);
+    let server = Server::http2();
     let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
     let url = server.url();
     let (one, two) = tokio::join!(exchange(&transport, &url, PATIENT), exchange(&transport, &url, PATIENT));
@@ -366,7 +368,7 @@ async fn http2_with_prior_knowledge_shares_one_connection() {
 
 #[tokio::test]
 async fn dropping_an_http2_body_cancels_its_stream_and_keeps_the_connection() {
-    let server = Server::http2(None);
+    let server = Server::http2();
     let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
     let endless = format!("http://{}/endless", server.authority());
     let mut body = transport.send(call(&endless, PATIENT)).await.unwrap().body;
@@ -387,14 +389,14 @@ async fn http2_where_only_http1_is_spoken_is_a_failure() {
 
 #[tokio::test]
 async fn tls_trusts_the_configured_authority_and_alpn_picks_http2() {
-    let server = Server::http2(Some(TlsName::Localhost));
+    let server = Server::https();
     let url = format!("https://localhost:{}/v1/models", server.port());
     assert_eq!(exchange(&transport(), &url, PATIENT).await.unwrap(), "HTTP/2.0");
 }
 
 #[tokio::test]
 async fn certificates_that_prove_nothing_are_refused_unless_told_not_to_look() {
-    let server = Server::http2(Some(TlsName::Localhost));
+    let server = Server::https();
     let wrong_name = format!("https://127.0.0.1:{}/", server.port());
     let unknown_authority = format!("https://localhost:{}/", server.port());
     let platform = Transport::new(TransportSettings { ca_cert_pem: None, ..settings() }).unwrap();

@@ -58,11 +58,6 @@ pub(crate) struct Peer {
     counts: Arc<Counts>,
 }
 
-#[derive(Clone, Copy)]
-pub(crate) enum TlsName {
-    Localhost,
-}
-
 impl Server {
     pub(crate) fn start<F, R>(script: F) -> Self
     where
@@ -72,21 +67,25 @@ impl Server {
         Self::accepting(move |peer| Box::pin(script(peer)))
     }
 
-    /// Answers every request with the version it came in; the answer to `/endless` never ends.
-    pub(crate) fn http2(tls: Option<TlsName>) -> Self {
-        let acceptor = tls.map(|TlsName::Localhost| acceptor());
+    /// HTTP/2 in the clear. Answers every request with the version it came in; the answer to `/endless` never ends.
+    pub(crate) fn http2() -> Self {
+        Self::speaking_http2(None)
+    }
+
+    /// The same behind TLS, as `localhost`.
+    pub(crate) fn https() -> Self {
+        Self::speaking_http2(Some(acceptor()))
+    }
+
+    fn speaking_http2(acceptor: Option<TlsAcceptor>) -> Self {
         Self::accepting(move |mut peer| {
             let acceptor = acceptor.clone();
             Box::pin(async move {
                 let counts = peer.counts.clone();
                 let stream = &mut peer.stream;
-                match acceptor {
-                    None => speak_http2(stream, counts).await,
-                    Some(acceptor) => {
-                        if let Ok(stream) = acceptor.accept(stream).await {
-                            speak_http2(stream, counts).await;
-                        }
-                    }
+                let Some(acceptor) = acceptor else { return speak_http2(stream, counts).await };
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    speak_http2(stream, counts).await;
                 }
             })
         })
