@@ -434,4 +434,29 @@ mod tests {
         assert!(whole(Dialect::OpenAiChat, br#"{"error":{"message":"m"}}"#).error.is_some());
         assert!(whole(Dialect::OpenAiChat, br#"{"detail":"Invalid API Key"}"#).error.is_some());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..4_usize) {
+            let events: [&[u8]; 4] = [
+                br#"data: {"model":"m","choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
+                br#"data: {"error":{"message":"m","type":"t","code":429,"param":null},"choices":[]}"#,
+                br#"data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":1,"cache_creation":{}}}}"#,
+                br#"data: {"type":"content_block_start","content_block":{"type":"text","text":""},"usage":{"output_tokens":1}}"#,
+            ];
+            let mut event = events[which].to_vec();
+            let at = at.index(event.len());
+            event[at] = byte;
+            for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+                let mut splitter = Splitter::new(1 << 20);
+                splitter.push(Bytes::from(event.clone()));
+                let mut tap = Tap::new(dialect);
+                for event in splitter.next().into_iter().filter_map(Result::ok).chain(splitter.finish()) {
+                    tap.event(&event);
+                    tap.usage();
+                    whole(dialect, &event.frame.data);
+                }
+            }
+        }
+    }
 }

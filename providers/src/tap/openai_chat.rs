@@ -39,6 +39,13 @@ struct Choice<'a> {
     finish_reason: Option<&'a RawValue>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Value {
+    Absent,
+    Null,
+    Given,
+}
+
 /// Keys whose presence makes a chunk worth parsing. A quote in JSON text is escaped, so a match is (almost) always a key.
 struct Keys {
     delta: Finder<'static>,
@@ -94,16 +101,27 @@ pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
 /// Is this a delta with neither usage, nor a finish, nor an error?
 fn is_plain_delta(data: &[u8]) -> bool {
     let keys = &*KEYS;
-    keys.delta.find(data).is_some()
-        && [&keys.finish_reason, &keys.usage, &keys.error].into_iter().all(|key| is_null(key, data))
+    // A null finish proves a choice; where that key is left out, the delta itself has to.
+    let is_open = match value(&keys.finish_reason, data) {
+        Value::Null => true,
+        Value::Absent => keys.delta.find(data).is_some(),
+        Value::Given => false,
+    };
+    is_open && [&keys.usage, &keys.error].into_iter().all(|key| value(key, data) != Value::Given)
 }
 
-/// Is every occurrence of the key followed by `null`?
-fn is_null(key: &Finder<'_>, data: &[u8]) -> bool {
-    key.find_iter(data).all(|at| {
+/// What all occurrences of a key have for a value: one that is given counts for more than any null. The key's words as a
+/// string value look as if they were given, which costs a parse and nothing else.
+fn value(key: &Finder<'_>, data: &[u8]) -> Value {
+    let mut found = Value::Absent;
+    for at in key.find_iter(data) {
         let rest = data.get(at + key.needle().len()..).unwrap_or_default().trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
-    })
+        match rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start) {
+            Some(value) if value.starts_with(b"null") => found = Value::Null,
+            _ => return Value::Given,
+        }
+    }
+    found
 }
 
 // === impl Reply ===
