@@ -83,7 +83,8 @@ pub struct Outgoing<'a> {
     /// Is the answer to be a stream? Decides the path override, `accept`, and whether the total timeout counts.
     pub stream: bool,
     pub credential: Option<&'a Credential>,
-    /// What [`forwardable`] let through of the client's headers, and what the gateway adds to that.
+    /// What [`forwardable`] let through of the client's headers, and what the gateway adds to that. Headers that are
+    /// [`is_reserved`] are left out here too.
     pub forwarded: &'a HeaderMap,
     pub body: Bytes,
 }
@@ -168,7 +169,8 @@ impl Provider {
         let mut headers = self.fixed.clone();
         for (name, value) in forwarded {
             // Beta features add up; in everything else the configuration has the last word.
-            if name == headers::ANTHROPIC_BETA || !self.fixed.contains_key(name) {
+            let free = name == headers::ANTHROPIC_BETA || !self.fixed.contains_key(name);
+            if free && !is_reserved(name) {
                 headers.append(name, value.clone());
             }
         }

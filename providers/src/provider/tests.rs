@@ -131,7 +131,11 @@ fn bad_settings_name_their_field() {
 fn a_call_has_its_headers_and_nobody_elses() {
     let extra_headers = vec![("X-Team".into(), "blue".into()), ("traceparent".into(), "ours".into())];
     let provider = Provider::new(ProviderSettings { extra_headers, ..settings("openai") }).unwrap();
-    let call = chat(&provider, true, &headers(&[("traceparent", "theirs"), ("openai-beta", "b")]));
+    let call = chat(
+        &provider,
+        true,
+        &headers(&[("traceparent", "theirs"), ("openai-beta", "b"), ("cookie", "c"), ("host", "h")]),
+    );
     let expected = headers(&[
         ("x-team", "blue"),
         ("traceparent", "ours"),
