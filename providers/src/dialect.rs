@@ -17,6 +17,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The codec that speaks it.
+    pub fn codec(self) -> &'static dyn Codec {
+        match self {
+            Self::OpenAiChat => &openai_chat::OpenAiChat,
+            Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+        }
+    }
+
     /// The name used in configuration, logs and losses.
     pub fn name(self) -> &'static str {
         match self {
