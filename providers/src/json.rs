@@ -205,7 +205,12 @@ impl<'a> Object<'a> {
     }
 
     pub fn extras(&mut self, extras: &Extras) -> &mut Self {
-        for (key, value) in extras.iter() {
+        self.extras_except(extras, &[])
+    }
+
+    /// The extras whose keys are not among `written`: a field that was `null` when it came may have been given a value since.
+    pub fn extras_except(&mut self, extras: &Extras, written: &[&str]) -> &mut Self {
+        for (key, value) in extras.iter().filter(|(key, _)| !written.contains(key)) {
             if !std::mem::take(&mut self.empty) {
                 self.out.push(b',');
             }

@@ -1,5 +1,58 @@
-//! OpenAI chat completions.
+//! OpenAI chat completions, and what the many servers that speak it add to it.
+//!
+//! `request`, `reply` and `error` map whole bodies, `stream` reads chunks and `writer` writes them; `message` and `content`
+//! are the message that all of them share. [`crossing`] makes sayable what comes from another dialect.
+
+mod calls;
+mod content;
+mod crossing;
+mod error;
+mod message;
+mod reply;
+mod request;
+mod stream;
+mod wire;
+mod writer;
+
+use http::StatusCode;
+
+use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::{ChatReply, ChatRequest, Codec, Failure, Losses, Malformed};
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAiChat;
+
+impl Codec for OpenAiChat {
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
+        request::decode_request(body)
+    }
+
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
+        request::encode_request(request, losses)
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed> {
+        reply::decode_reply(body)
+    }
+
+    fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode_reply(reply, annex, losses)
+    }
+
+    fn encode_error(&self, problem: &Problem) -> Vec<u8> {
+        error::encode_error(problem)
+    }
+
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        error::decode_error(status, body)
+    }
+
+    fn reader(&self) -> Box<dyn EventReader> {
+        crate::event::lawful(Box::new(stream::Reader::default()))
+    }
+
+    fn writer(&self, options: WriterOptions) -> Box<dyn EventWriter> {
+        Box::new(writer::Writer::new(options))
+    }
+}

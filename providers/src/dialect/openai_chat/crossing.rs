@@ -1,0 +1,262 @@
+//! A request or reply of another dialect, made sayable in OpenAI chat.
+//!
+//! Crossing gives a copy without anything that only the other dialect can say, and lists each such thing as a loss, with its
+//! place in the caller's body. What remains is written by the same code that writes OpenAI's own.
+
+use super::content::unsayable;
+use super::message::untold;
+use crate::chat::{
+    ContentForm, Extras, MaxTokens, Media, MediaSource, Message, Part, PartKind, Reasoning, ResponseFormat, Sampling,
+    Tool, ToolChoice, ToolKind, ToolResult,
+};
+use crate::reply::{Choice, FinishReason, Usage};
+use crate::{ChatReply, ChatRequest, Losses, Text};
+
+const NO_COUNTERPART: &str = "openai_chat has no counterpart";
+
+/// OpenAI demands a name for a schema; the gateway gives this one where the other dialect has none.
+const SCHEMA_NAME: &str = "response";
+
+/// OpenAI demands a file name beside inline bytes.
+const FILE_NAME: &str = "document";
+
+/// Carries over and keeps the account of what stays behind.
+#[derive(Debug)]
+pub(super) struct Crossing<'a> {
+    losses: &'a mut Losses,
+}
+
+impl<'a> Crossing<'a> {
+    pub(super) fn new(losses: &'a mut Losses) -> Self {
+        Self { losses }
+    }
+
+    // === requests ===
+
+    pub(super) fn request(&mut self, from: &ChatRequest) -> ChatRequest {
+        self.leave("", &from.extras);
+        ChatRequest {
+            source: from.source,
+            model: from.model.clone(),
+            messages: from.messages.iter().map(|message| self.message(message)).collect(),
+            tools: from.tools.iter().enumerate().filter_map(|(at, tool)| self.tool(at, tool)).collect(),
+            tool_choice: from.tool_choice.as_ref().and_then(|choice| self.tool_choice(choice)),
+            parallel_tool_calls: from.parallel_tool_calls,
+            max_tokens: from.max_tokens.map(|limit| max_tokens(&from.model, limit)),
+            sampling: self.sampling(&from.sampling),
+            stop: from.stop.clone(),
+            response_format: from.response_format.as_ref().and_then(|format| self.response_format(format)),
+            reasoning: from.reasoning.as_ref().and_then(|reasoning| self.reasoning(reasoning)),
+            user: from.user.clone(),
+            stream: from.stream,
+            include_usage: from.include_usage,
+            extras: Extras::default(),
+        }
+    }
+
+    fn message(&mut self, from: &Message) -> Message {
+        self.leave(&from.pointer, &from.extras);
+        let parts = self.parts(&from.parts, from.content, &from.pointer);
+        let says_nothing = parts.iter().all(|part| !matches!(part.kind, PartKind::Text(_) | PartKind::Image(_)));
+        let calls = parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall(_)));
+        let content = if says_nothing && calls { ContentForm::Null } else { plain_where_it_fits(&parts) };
+        let pointer = from.pointer.clone();
+        Message { role: from.role, parts, content, name: from.name.clone(), extras: Extras::default(), pointer }
+    }
+
+    fn parts(&mut self, parts: &[Part], form: ContentForm, pointer: &str) -> Vec<Part> {
+        let place = |at: usize| match form {
+            ContentForm::Parts => format!("{pointer}/content/{at}"),
+            _ => format!("{pointer}/content"),
+        };
+        parts.iter().enumerate().filter_map(|(at, part)| self.part(part, &place(at))).collect()
+    }
+
+    /// The part without marks of its dialect, or `None` where it cannot be said.
+    fn part(&mut self, part: &Part, pointer: &str) -> Option<Part> {
+        if let Some(reason) = unsayable(&part.kind) {
+            self.losses.push(pointer, reason);
+            return None;
+        }
+        for key in untold(part) {
+            self.losses.push(format!("{pointer}/{}", escaped(key)), NO_COUNTERPART);
+        }
+        Some(match &part.kind {
+            PartKind::ToolResult(result) => PartKind::ToolResult(self.result(result, pointer)).into(),
+            PartKind::File(media) => self.file(media, pointer).into(),
+            other => other.clone().into(),
+        })
+    }
+
+    fn result(&mut self, from: &ToolResult, pointer: &str) -> ToolResult {
+        if from.is_error == Some(true) {
+            self.losses.push(format!("{pointer}/is_error"), NO_COUNTERPART);
+        }
+        let parts = self.parts(&from.parts, from.content, pointer);
+        let content = plain_where_it_fits(&parts);
+        ToolResult { call_id: from.call_id.clone(), parts, content, is_error: None }
+    }
+
+    fn file(&mut self, from: &Media, pointer: &str) -> PartKind {
+        match (&from.source, &from.name) {
+            (MediaSource::Plain(text), name) => {
+                if name.is_some() {
+                    self.losses.push(format!("{pointer}/title"), "a plain text document is sent as text");
+                }
+                PartKind::Text(text.clone())
+            }
+            (_, name) => {
+                let name = name.clone().or_else(|| Some(FILE_NAME.into()));
+                PartKind::File(Media { name, ..from.clone() })
+            }
+        }
+    }
+
+    fn tool(&mut self, at: usize, from: &Tool) -> Option<Tool> {
+        let pointer = format!("/tools/{at}");
+        let ToolKind::Function(function) = &from.kind else {
+            self.losses.push(pointer, NO_COUNTERPART);
+            return None;
+        };
+        if from.cache.is_some() {
+            self.losses.push(format!("{pointer}/cache_control"), NO_COUNTERPART);
+        }
+        self.leave(&pointer, &from.extras);
+        Some(Tool { kind: ToolKind::Function(function.clone()), cache: None, extras: Extras::default() })
+    }
+
+    fn tool_choice(&mut self, from: &ToolChoice) -> Option<ToolChoice> {
+        if let ToolChoice::Foreign(..) = from {
+            self.losses.push("/tool_choice", NO_COUNTERPART);
+            return None;
+        }
+        Some(from.clone())
+    }
+
+    fn sampling(&mut self, from: &Sampling) -> Sampling {
+        if from.top_k.is_some() {
+            self.losses.push("/top_k", NO_COUNTERPART);
+        }
+        Sampling { top_k: None, ..from.clone() }
+    }
+
+    fn response_format(&mut self, from: &ResponseFormat) -> Option<ResponseFormat> {
+        match from {
+            ResponseFormat::Text | ResponseFormat::Json => Some(from.clone()),
+            ResponseFormat::Schema { name, description, schema, strict, extras } => {
+                self.leave("/output_config/format", extras);
+                Some(ResponseFormat::Schema {
+                    name: name.clone().or_else(|| Some(SCHEMA_NAME.into())),
+                    description: description.clone(),
+                    schema: schema.clone(),
+                    strict: *strict,
+                    extras: Extras::default(),
+                })
+            }
+            ResponseFormat::Foreign(..) => {
+                self.losses.push("/output_config/format", NO_COUNTERPART);
+                None
+            }
+        }
+    }
+
+    /// OpenAI has efforts only. A budget of tokens is said as the effort nearest to it; an effort is never changed.
+    fn reasoning(&mut self, from: &Reasoning) -> Option<Reasoning> {
+        self.leave("/thinking", &from.extras);
+        let effort = match (&from.effort, from.budget) {
+            (Some(effort), budget) => {
+                if budget.is_some() {
+                    self.losses
+                        .push("/thinking/budget_tokens", "openai_chat takes an effort, which the request also gives");
+                }
+                Some(effort.clone())
+            }
+            (None, Some(budget)) => {
+                let effort = nearest_effort(budget);
+                self.losses
+                    .push("/thinking/budget_tokens", format!("openai_chat takes no budget: said as effort `{effort}`"));
+                Some(Text::from_plain(effort))
+            }
+            (None, None) => {
+                if from.mode.as_ref().is_some_and(|mode| mode.as_escaped() == "disabled") {
+                    self.losses.push("/thinking", "openai_chat has no common way to switch reasoning off");
+                }
+                None
+            }
+        };
+        effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() })
+    }
+
+    // === replies ===
+
+    pub(super) fn reply(&mut self, from: &ChatReply) -> ChatReply {
+        self.leave("", &from.extras);
+        ChatReply {
+            choices: from.choices.iter().map(|choice| self.choice(choice)).collect(),
+            usage: from.usage.clone().map(|usage| Usage { raw: None, ..usage }),
+            extras: Extras::default(),
+            ..from.clone()
+        }
+    }
+
+    fn choice(&mut self, from: &Choice) -> Choice {
+        self.leave("", &from.extras);
+        self.leave("", &from.message_extras);
+        if let FinishReason::Refusal | FinishReason::Pause | FinishReason::Other = from.finish.reason {
+            let raw = from.finish.raw.as_ref().map(Text::to_plain).unwrap_or_default();
+            self.losses.push("/stop_reason", format!("openai_chat has no finish reason `{raw}`"));
+        }
+        if from.logprobs.is_some() {
+            self.losses.push("/logprobs", NO_COUNTERPART);
+        }
+        let parts = self.parts(&from.parts, ContentForm::Parts, "");
+        Choice {
+            index: from.index,
+            parts,
+            finish: from.finish.clone(),
+            logprobs: None,
+            extras: Extras::default(),
+            message_extras: Extras::default(),
+        }
+    }
+
+    /// Counts every telling field as left behind.
+    fn leave(&mut self, pointer: &str, extras: &Extras) {
+        for key in extras.telling() {
+            self.losses.push(format!("{pointer}/{}", escaped(key)), NO_COUNTERPART);
+        }
+    }
+}
+
+/// A key as a token of a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// A single text is a plain string, which every OpenAI-alike reads.
+fn plain_where_it_fits(parts: &[Part]) -> ContentForm {
+    let content = parts.iter().filter(|part| {
+        matches!(part.kind, PartKind::Text(_) | PartKind::Image(_) | PartKind::Audio(_) | PartKind::File(_))
+    });
+    if content.count() <= 1 { ContentForm::Plain } else { ContentForm::Parts }
+}
+
+/// OpenAI's own models want the newer spelling, and the reasoning ones refuse the older; most other servers know only the
+/// older.
+fn max_tokens(model: &Text, limit: MaxTokens) -> MaxTokens {
+    let plain = model.to_plain();
+    let name = plain.rsplit('/').next().unwrap_or_default();
+    let own = ["gpt-", "chatgpt-", "o1", "o3", "o4"].iter().any(|family| name.starts_with(family));
+    // OpenAI's open-weight models are served by others.
+    let legacy = !own || name.starts_with("gpt-oss");
+    MaxTokens { legacy, ..limit }
+}
+
+/// Up to 2,048 tokens is what providers' own tables call low, up to 12,288 medium.
+fn nearest_effort(budget: u64) -> &'static str {
+    match budget {
+        0..=2048 => "low",
+        2049..=12_288 => "medium",
+        _ => "high",
+    }
+}

@@ -1,0 +1,264 @@
+//! Replies, both ways, and the usage that streams share.
+
+use serde_json::value::RawValue;
+
+use super::crossing::Crossing;
+use super::message::{Fields, Said, decode_message};
+use super::wire::{self, Sheet};
+use crate::chat::{ContentForm, Extras, Part, PartKind};
+use crate::json::{self, Array, decode};
+use crate::reply::{Choice, Finish, FinishReason, Usage};
+use crate::{ChatReply, Dialect, Losses, Malformed, Text};
+
+/// Finish reasons by their one name; what is not here keeps its own name.
+const FINISH: [(&str, FinishReason); 4] = [
+    ("stop", FinishReason::Stop),
+    ("length", FinishReason::Length),
+    ("tool_calls", FinishReason::ToolCalls),
+    ("content_filter", FinishReason::ContentFilter),
+];
+
+/// Names that mean one of the above: OpenAI's legacy functions, and Mistral's and others' words for a limit.
+const ALSO: [(&str, FinishReason); 3] = [
+    ("function_call", FinishReason::ToolCalls),
+    ("model_length", FinishReason::Length),
+    ("max_tokens", FinishReason::Length),
+];
+
+// === decode ===
+
+/// An error object inside a 200 is malformed at `/error`: read it with `decode_error`.
+pub(super) fn decode_reply(body: &[u8]) -> Result<ChatReply, Malformed> {
+    let mut reply: wire::Reply<'_> = decode(body)?;
+    let mut extras = std::mem::take(&mut reply.extras);
+    let Some(choices) = reply.choices else {
+        let (pointer, expected) = match reply.error {
+            Some(_) => ("/error", "a reply, not an error"),
+            None => ("/choices", "a list of choices"),
+        };
+        return Err(Malformed { pointer: pointer.into(), expected: expected.into() });
+    };
+    if let Some(object) = &reply.object {
+        extras.push("object", wire::quoted(&Text::from_plain(object.as_str())));
+    }
+    if let Some(error) = reply.error {
+        extras.push("error", error.to_owned());
+    }
+    let choices = choices.into_iter().enumerate().map(|(at, choice)| decode_choice(choice, at));
+    Ok(ChatReply {
+        source: Dialect::OpenAiChat,
+        id: reply.id.unwrap_or_default(),
+        model: reply.model.unwrap_or_default(),
+        created: reply.created,
+        choices: choices.collect::<Result<_, _>>()?,
+        usage: reply.usage.and_then(decode_usage),
+        extras,
+    })
+}
+
+fn decode_choice(choice: wire::Choice<'_>, at: usize) -> Result<Choice, Malformed> {
+    let finish = choice.finish_reason.map_or_else(unfinished, finish);
+    let mut message = choice.message.unwrap_or_default();
+    message.role = None;
+    let (name, call_id) = (message.name.take(), message.tool_call_id.take());
+    let Said { parts, content, extras: mut message_extras } =
+        decode_message(message, &format!("/choices/{at}/message"))?;
+    for (key, value) in [("name", name), ("tool_call_id", call_id)] {
+        value.into_iter().for_each(|value| message_extras.push(key, wire::quoted(&value)));
+    }
+    remember_form(&mut message_extras, content, &parts);
+    let index = choice.index.unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX));
+    Ok(Choice { index, parts, finish, logprobs: choice.logprobs, extras: choice.extras, message_extras })
+}
+
+/// Remembers a `content` that its parts do not give back: `null`, the empty string, a list.
+fn remember_form(extras: &mut Extras, form: ContentForm, parts: &[Part]) {
+    let silent = Fields::new(parts.iter()).content.is_empty();
+    match form {
+        ContentForm::Null => extras.push("content", json::null()),
+        ContentForm::Plain if silent => extras.push("content", json::raw("\"\"".into())),
+        ContentForm::Parts => extras.push("content", json::raw("[]".into())),
+        ContentForm::Plain | ContentForm::Absent => {}
+    }
+}
+
+/// The finish of a choice that has none yet.
+pub(super) fn unfinished() -> Finish {
+    Finish { reason: FinishReason::Other, raw: None, stop_sequence: None }
+}
+
+/// The meaning of a `finish_reason`.
+pub(super) fn finish(word: Text) -> Finish {
+    let find = |table: &[(&str, FinishReason)]| {
+        table.iter().find(|(name, _)| *name == word.as_escaped()).map(|(_, reason)| *reason)
+    };
+    match find(&FINISH) {
+        Some(reason) => Finish { reason, raw: None, stop_sequence: None },
+        None => Finish { reason: find(&ALSO).unwrap_or(FinishReason::Other), raw: Some(word), stop_sequence: None },
+    }
+}
+
+/// Token counts, normalised; `None` where the object cannot be read at all.
+pub(super) fn decode_usage(raw: &RawValue) -> Option<Usage> {
+    let usage: wire::Usage<'_> = decode(raw.get().as_bytes()).ok()?;
+    let (prompt, completion) = (usage.prompt.unwrap_or_default(), usage.completion.unwrap_or_default());
+    let (input, mut output) = (count(usage.prompt_tokens).unwrap_or(0), count(usage.completion_tokens).unwrap_or(0));
+    let total = count(usage.total_tokens);
+    let reasoning = count(completion.reasoning_tokens).or_else(|| count(usage.reasoning_tokens));
+    // xAI counts reasoning beside the output; its total tells.
+    if let (Some(thought @ 1..), Some(total)) = (reasoning, total)
+        && total == input.saturating_add(output).saturating_add(thought)
+    {
+        output = output.saturating_add(thought);
+    }
+    let read =
+        [prompt.cached_tokens, usage.prompt_cache_hit_tokens, usage.num_cached_tokens, usage.cache_read_input_tokens];
+    Some(Usage {
+        input,
+        output,
+        total,
+        cache_read: read.into_iter().find_map(count),
+        cache_write: count(prompt.cache_write_tokens).or_else(|| count(usage.cache_creation_input_tokens)),
+        reasoning,
+        raw: Some((Dialect::OpenAiChat, raw.to_owned())),
+        ..Usage::default()
+    })
+}
+
+/// A count of tokens: never negative, never a fraction, whatever was sent.
+fn count(raw: Option<&RawValue>) -> Option<u64> {
+    let number = raw?.get();
+    number.parse().ok().or_else(|| {
+        let float: f64 = number.parse().ok()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, which is what is wanted"
+        )]
+        Some(float.max(0.0) as u64)
+    })
+}
+
+// === encode ===
+
+pub(super) fn encode_reply(reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+    let own = reply.source == Dialect::OpenAiChat;
+    let crossed = (!own).then(|| Crossing::new(losses).reply(reply));
+    let reply = crossed.as_ref().unwrap_or(reply);
+    let mut out = Vec::with_capacity(1024);
+    let mut sheet = Sheet::new(&mut out);
+    if !own || !reply.id.is_empty() {
+        sheet.text("id", &reply.id);
+    }
+    if !own {
+        sheet.raw("object", "\"chat.completion\"");
+    }
+    // SDKs demand a time; the gateway sets one where the provider gave none.
+    sheet.optional_number("created", reply.created.or((!own).then_some(0)));
+    if !own || !reply.model.is_empty() {
+        sheet.text("model", &reply.model);
+    }
+    let mut array = Array::new(sheet.key("choices"));
+    reply.choices.iter().for_each(|choice| encode_choice(array.item(), choice, own));
+    array.end();
+    if let Some(usage) = &reply.usage {
+        encode_usage(sheet.key("usage"), usage);
+    }
+    sheet.skip(if annex.is_some() { &["extra_fields"] } else { &[] }).extras(&reply.extras);
+    if let Some(annex) = annex {
+        sheet.raw("extra_fields", annex);
+    }
+    sheet.end();
+    out
+}
+
+fn encode_choice(out: &mut Vec<u8>, choice: &Choice, own: bool) {
+    let mut sheet = Sheet::new(out);
+    sheet.number("index", choice.index.into());
+    let mut message = Sheet::new(sheet.key("message"));
+    message.raw("role", "\"assistant\"");
+    encode_parts(&mut message, choice, own);
+    message.extras(&choice.message_extras);
+    message.end();
+    if !own || choice.finish.raw.is_some() || choice.finish.reason != FinishReason::Other {
+        encode_finish(sheet.key("finish_reason"), &choice.finish, own);
+    }
+    sheet.optional_raw("logprobs", choice.logprobs.as_deref()).extras(&choice.extras);
+    sheet.end();
+}
+
+fn encode_parts(message: &mut Sheet<'_>, choice: &Choice, own: bool) {
+    let mut fields = Fields::new(choice.parts.iter());
+    let remembered = choice.message_extras.find("content").map(RawValue::get);
+    let mut form = match remembered {
+        Some("null") => ContentForm::Null,
+        Some("\"\"") => ContentForm::Plain,
+        Some(_) => ContentForm::Parts,
+        None if own && fields.calls.is_empty() => ContentForm::Absent,
+        None => ContentForm::Null,
+    };
+    if !own && fields.calls.is_empty() {
+        form = ContentForm::Plain;
+    }
+    // Clients read a reply's content as one string, which is also what its stream adds up to.
+    let joined = (form != ContentForm::Parts).then(|| join_texts(&fields.content)).flatten();
+    if let Some(joined) = &joined {
+        fields.content = vec![joined];
+        form = ContentForm::Plain;
+    }
+    fields.encode(message, form);
+}
+
+/// Several texts as one, where there is nothing but text.
+fn join_texts(parts: &[&Part]) -> Option<Part> {
+    let mut whole = Text::default();
+    for part in parts {
+        match &part.kind {
+            PartKind::Text(text) => whole.push(text),
+            _ => return None,
+        }
+    }
+    (parts.len() > 1).then(|| PartKind::Text(whole).into())
+}
+
+/// The provider's own word to its own dialect, else OpenAI's nearest.
+pub(super) fn encode_finish(out: &mut Vec<u8>, finish: &Finish, own: bool) {
+    match &finish.raw {
+        Some(raw) if own => json::write_text(out, raw),
+        _ => {
+            let reason = match finish.reason {
+                // The model would not say it: to an OpenAI client that is a filter.
+                FinishReason::Refusal => FinishReason::ContentFilter,
+                FinishReason::Pause | FinishReason::Other => FinishReason::Stop,
+                reason => reason,
+            };
+            let name = FINISH.iter().find(|(_, known)| *known == reason).map_or("stop", |(name, _)| name);
+            json::write_str(out, name);
+        }
+    }
+}
+
+/// The provider's own object where it is of this dialect, else one of OpenAI's shape.
+pub(super) fn encode_usage(out: &mut Vec<u8>, usage: &Usage) {
+    if let Some((Dialect::OpenAiChat, raw)) = &usage.raw {
+        out.extend_from_slice(raw.get().as_bytes());
+        return;
+    }
+    let mut sheet = Sheet::new(out);
+    sheet
+        .number("prompt_tokens", usage.input)
+        .number("completion_tokens", usage.output)
+        .number("total_tokens", usage.total());
+    if usage.cache_read.is_some() || usage.cache_write.is_some() {
+        let mut details = Sheet::new(sheet.key("prompt_tokens_details"));
+        details.number("cached_tokens", usage.cache_read.unwrap_or(0));
+        details.optional_number("cache_write_tokens", usage.cache_write);
+        details.end();
+    }
+    if let Some(reasoning) = usage.reasoning {
+        let mut details = Sheet::new(sheet.key("completion_tokens_details"));
+        details.number("reasoning_tokens", reasoning);
+        details.end();
+    }
+    sheet.end();
+}

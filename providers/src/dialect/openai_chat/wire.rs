@@ -1,0 +1,395 @@
+//! The wire objects of OpenAI chat completions, field by field, and [`Sheet`], which writes them.
+//!
+//! Source: OpenAI's API reference, and for what other providers add (reasoning, content chunks, legacy functions) what their
+//! servers were recorded to send.
+
+use serde_json::value::RawValue;
+
+use crate::Text;
+use crate::chat::{Extras, Raw};
+use crate::json::{Object, Str, wire};
+
+wire! {
+    pub(super) struct Request<'a> {
+        "model" => model: Text,
+        "messages" => messages: Vec<&'a RawValue>,
+        "tools" => tools: Vec<&'a RawValue>,
+        "functions" => functions: Vec<&'a RawValue>,
+        "tool_choice" => tool_choice: &'a RawValue,
+        "parallel_tool_calls" => parallel_tool_calls: bool,
+        "max_tokens" => max_tokens: u64,
+        "max_completion_tokens" => max_completion_tokens: u64,
+        "temperature" => temperature: Raw,
+        "top_p" => top_p: Raw,
+        "top_k" => top_k: Raw,
+        "frequency_penalty" => frequency_penalty: Raw,
+        "presence_penalty" => presence_penalty: Raw,
+        "seed" => seed: Raw,
+        "n" => n: u32,
+        "stop" => stop: &'a RawValue,
+        "response_format" => response_format: &'a RawValue,
+        "reasoning_effort" => reasoning_effort: Text,
+        "reasoning_max_tokens" => reasoning_max_tokens: u64,
+        "reasoning" => reasoning: Reasoning<'a>,
+        "user" => user: Text,
+        "stream" => stream: bool,
+        "stream_options" => stream_options: &'a RawValue,
+    }
+}
+
+wire! {
+    /// OpenRouter's and the gateway's object for what OpenAI says with `reasoning_effort`.
+    pub(super) struct Reasoning<'a> {
+        "effort" => effort: Text,
+        "max_tokens" => max_tokens: u64,
+    }
+}
+
+wire! {
+    pub(super) struct StreamOptions<'a> {
+        "include_usage" => include_usage: bool,
+    }
+}
+
+wire! {
+    /// A message of a request, of a reply, or the `delta` of a stream: one shape, by and large.
+    pub(super) struct Message<'a> {
+        "role" => role: Str<'a>,
+        "content" => content: &'a RawValue,
+        "name" => name: Text,
+        "tool_call_id" => tool_call_id: Text,
+        "tool_calls" => tool_calls: Vec<&'a RawValue>,
+        "function_call" => function_call: FunctionBody<'a>,
+        "refusal" => refusal: Text,
+        "reasoning_content" => reasoning_content: Text,
+        "reasoning" => reasoning: &'a RawValue,
+        "reasoning_details" => reasoning_details: Vec<&'a RawValue>,
+    }
+}
+
+wire! {
+    pub(super) struct ContentPart<'a> {
+        "type" => kind: Str<'a>,
+        "text" => text: Text,
+        "image_url" => image_url: &'a RawValue,
+        "input_audio" => input_audio: &'a RawValue,
+        "file" => file: File<'a>,
+        "refusal" => refusal: Text,
+        "thinking" => thinking: &'a RawValue,
+        "cache_control" => cache_control: Raw,
+    }
+}
+
+wire! {
+    pub(super) struct ImageUrl<'a> {
+        "url" => url: Text,
+        "file_id" => file_id: Text,
+        "detail" => detail: Text,
+    }
+}
+
+wire! {
+    pub(super) struct InputAudio<'a> {
+        "data" => data: Text,
+        "format" => format: Text,
+    }
+}
+
+wire! {
+    pub(super) struct File<'a> {
+        "file_data" => file_data: Text,
+        "file_url" => file_url: Text,
+        "file_id" => file_id: Text,
+        "filename" => filename: Text,
+    }
+}
+
+wire! {
+    /// OpenRouter's unified reasoning; the gateway emits it too.
+    pub(super) struct ReasoningDetail<'a> {
+        "type" => kind: Str<'a>,
+        "text" => text: Text,
+        "summary" => summary: Text,
+        "data" => data: Text,
+        "signature" => signature: Text,
+    }
+}
+
+wire! {
+    pub(super) struct ToolCall<'a> {
+        "id" => id: Text,
+        "type" => kind: Str<'a>,
+        "function" => function: FunctionBody<'a>,
+        "custom" => custom: CustomBody<'a>,
+    }
+}
+
+wire! {
+    pub(super) struct FunctionBody<'a> {
+        "name" => name: Text,
+        "arguments" => arguments: &'a RawValue,
+    }
+}
+
+wire! {
+    pub(super) struct CustomBody<'a> {
+        "name" => name: Text,
+        "input" => input: Text,
+    }
+}
+
+wire! {
+    pub(super) struct Tool<'a> {
+        "type" => kind: Str<'a>,
+        "function" => function: Function<'a>,
+        "cache_control" => cache_control: Raw,
+    }
+}
+
+wire! {
+    pub(super) struct Function<'a> {
+        "name" => name: Text,
+        "description" => description: Text,
+        "parameters" => parameters: Raw,
+        "strict" => strict: bool,
+    }
+}
+
+wire! {
+    /// `{"type":"function","function":{"name":..}}`, and the head of any other object with a `type`.
+    pub(super) struct Typed<'a> {
+        "type" => kind: Str<'a>,
+        "function" => function: Named<'a>,
+        "json_schema" => json_schema: JsonSchema<'a>,
+        "text" => text: Text,
+    }
+}
+
+wire! {
+    pub(super) struct Named<'a> {
+        "name" => name: Text,
+    }
+}
+
+wire! {
+    pub(super) struct JsonSchema<'a> {
+        "name" => name: Text,
+        "description" => description: Text,
+        "schema" => schema: Raw,
+        "strict" => strict: bool,
+    }
+}
+
+wire! {
+    pub(super) struct Reply<'a> {
+        "id" => id: Text,
+        "object" => object: Str<'a>,
+        "created" => created: u64,
+        "model" => model: Text,
+        "choices" => choices: Vec<Choice<'a>>,
+        "usage" => usage: &'a RawValue,
+        "error" => error: &'a RawValue,
+    }
+}
+
+wire! {
+    pub(super) struct Choice<'a> {
+        "index" => index: u32,
+        "message" => message: Message<'a>,
+        "finish_reason" => finish_reason: Text,
+        "logprobs" => logprobs: Raw,
+    }
+}
+
+wire! {
+    /// One chunk of a stream.
+    pub(super) struct Chunk<'a> {
+        "id" => id: Text,
+        "object" => object: Str<'a>,
+        "created" => created: u64,
+        "model" => model: Text,
+        "choices" => choices: Vec<ChunkChoice<'a>>,
+        "usage" => usage: &'a RawValue,
+        "error" => error: &'a RawValue,
+    }
+}
+
+wire! {
+    /// What a chunk brings to one choice. `message` alone means a whole reply in one frame; beside a `delta` it repeats
+    /// what the deltas said so far (Perplexity).
+    pub(super) struct ChunkChoice<'a> {
+        "index" => index: u32,
+        "delta" => delta: Message<'a>,
+        "message" => message: Message<'a>,
+        "finish_reason" => finish_reason: Text,
+        "logprobs" => logprobs: Raw,
+    }
+}
+
+wire! {
+    /// Token counts, raw: servers have been seen to send floats and negative numbers.
+    pub(super) struct Usage<'a> {
+        "prompt_tokens" => prompt_tokens: &'a RawValue,
+        "completion_tokens" => completion_tokens: &'a RawValue,
+        "total_tokens" => total_tokens: &'a RawValue,
+        "prompt_tokens_details" => prompt: PromptDetails<'a>,
+        "completion_tokens_details" => completion: CompletionDetails<'a>,
+        "prompt_cache_hit_tokens" => prompt_cache_hit_tokens: &'a RawValue,
+        "num_cached_tokens" => num_cached_tokens: &'a RawValue,
+        "cache_read_input_tokens" => cache_read_input_tokens: &'a RawValue,
+        "cache_creation_input_tokens" => cache_creation_input_tokens: &'a RawValue,
+        "reasoning_tokens" => reasoning_tokens: &'a RawValue,
+    }
+}
+
+wire! {
+    pub(super) struct PromptDetails<'a> {
+        "cached_tokens" => cached_tokens: &'a RawValue,
+        "cache_write_tokens" => cache_write_tokens: &'a RawValue,
+    }
+}
+
+wire! {
+    pub(super) struct CompletionDetails<'a> {
+        "reasoning_tokens" => reasoning_tokens: &'a RawValue,
+    }
+}
+
+wire! {
+    /// An error body, or the object inside one: the union of what is sent.
+    pub(super) struct Error<'a> {
+        "error" => error: &'a RawValue,
+        "message" => message: &'a RawValue,
+        "detail" => detail: &'a RawValue,
+        "type" => kind: &'a RawValue,
+        "code" => code: &'a RawValue,
+        "param" => param: &'a RawValue,
+        "status_code" => status_code: &'a RawValue,
+        "raw_status_code" => raw_status_code: &'a RawValue,
+    }
+}
+
+wire! {
+    /// The data of an event of message fields (`crate::event::MESSAGE_FIELDS`).
+    pub(super) struct MessageFields<'a> {
+        "index" => index: u32,
+        "delta" => delta: &'a RawValue,
+    }
+}
+
+wire! {
+    /// Any object.
+    pub(super) struct Fields<'a> {}
+}
+
+/// Writes one object and remembers its keys, so that `extras` never repeat one.
+#[derive(Debug)]
+pub(super) struct Sheet<'a> {
+    object: Object<'a>,
+    written: Vec<&'static str>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { object: Object::new(out), written: Vec::new() }
+    }
+
+    /// Writes the key and hands out the place of its value.
+    pub(super) fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
+        self.written.push(key);
+        self.object.key(key)
+    }
+
+    pub(super) fn raw(&mut self, key: &'static str, json: &str) -> &mut Self {
+        self.key(key).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    pub(super) fn text(&mut self, key: &'static str, text: &Text) -> &mut Self {
+        crate::json::write_text(self.key(key), text);
+        self
+    }
+
+    pub(super) fn str(&mut self, key: &'static str, plain: &str) -> &mut Self {
+        crate::json::write_str(self.key(key), plain);
+        self
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, number: u64) -> &mut Self {
+        let mut buffer = itoa::Buffer::new();
+        self.raw(key, buffer.format(number))
+    }
+
+    pub(super) fn bool(&mut self, key: &'static str, value: bool) -> &mut Self {
+        self.raw(key, if value { "true" } else { "false" })
+    }
+
+    pub(super) fn optional_text(&mut self, key: &'static str, text: Option<&Text>) -> &mut Self {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+        self
+    }
+
+    pub(super) fn optional_raw(&mut self, key: &'static str, raw: Option<&RawValue>) -> &mut Self {
+        if let Some(raw) = raw {
+            self.raw(key, raw.get());
+        }
+        self
+    }
+
+    pub(super) fn optional_bool(&mut self, key: &'static str, value: Option<bool>) -> &mut Self {
+        if let Some(value) = value {
+            self.bool(key, value);
+        }
+        self
+    }
+
+    pub(super) fn optional_number(&mut self, key: &'static str, number: Option<u64>) -> &mut Self {
+        if let Some(number) = number {
+            self.number(key, number);
+        }
+        self
+    }
+
+    /// These keys are not to be written by `extras`.
+    pub(super) fn skip(&mut self, keys: &[&'static str]) -> &mut Self {
+        self.written.extend_from_slice(keys);
+        self
+    }
+
+    pub(super) fn extras(&mut self, extras: &Extras) -> &mut Self {
+        self.object.extras_except(extras, &self.written);
+        self
+    }
+
+    pub(super) fn end(self) {
+        self.object.end();
+    }
+}
+
+/// The fields of a raw object; none where it is something else.
+pub(super) fn fields(raw: Option<&RawValue>) -> Extras {
+    raw.and_then(|raw| crate::json::decode::<Fields<'_>>(raw.get().as_bytes()).ok()).unwrap_or_default().extras
+}
+
+/// A raw object of these fields.
+pub(super) fn object(extras: &Extras) -> Raw {
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.extras(extras);
+    object.end();
+    raw(out)
+}
+
+/// Raw JSON of what was written; `null` should it not be JSON.
+pub(super) fn raw(out: Vec<u8>) -> Raw {
+    String::from_utf8(out).map_or_else(|_| crate::json::null(), crate::json::raw)
+}
+
+/// A raw JSON string.
+pub(super) fn quoted(text: &Text) -> Raw {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    crate::json::write_text(&mut out, text);
+    raw(out)
+}
