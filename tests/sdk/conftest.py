@@ -1,0 +1,70 @@
+"""Starts the simulated world for the SDK suites.
+
+BIFROST_FIXTURES_BIN names the `bifrost-fixtures` binary; without it the debug build in ./target is used.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "sdk"))
+
+
+def fixtures_binary() -> str:
+    binary = os.environ.get("BIFROST_FIXTURES_BIN", str(ROOT / "target" / "debug" / "bifrost-fixtures"))
+    if not os.access(binary, os.X_OK):
+        pytest.exit(f"no fixtures binary at {binary}: cargo build -p bifrost-fixtures, or set BIFROST_FIXTURES_BIN", 2)
+    return binary
+
+
+class Fixture:
+    """A running fixture; it ends when its standard input is closed."""
+
+    def __init__(self, *arguments: str):
+        self.process = subprocess.Popen(
+            [fixtures_binary(), *arguments, "--parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.url = json.loads(self.process.stdout.readline())["url"]
+
+    def stop(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start_fixture():
+    """Starts a fixture that lives as long as the test: `start_fixture("tools", "--http", "0")`."""
+    started = []
+
+    def start(*arguments: str) -> Fixture:
+        started.append(Fixture(*arguments))
+        return started[-1]
+
+    yield start
+    for fixture in started:
+        fixture.stop()
+
+
+@pytest.fixture(scope="session")
+def fixtures_path() -> str:
+    return fixtures_binary()
+
+
+@pytest.fixture(scope="session")
+def openai_fixture():
+    fixture = Fixture("provider", "--style", "openai")
+    yield fixture
+    fixture.stop()
+
+
+@pytest.fixture(scope="session")
+def anthropic_fixture():
+    fixture = Fixture("provider", "--style", "anthropic")
+    yield fixture
+    fixture.stop()
