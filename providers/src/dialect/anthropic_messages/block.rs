@@ -190,7 +190,10 @@ pub(super) fn encode(part: &Part, place: Place<'_>, crossing: &mut Crossing<'_>,
     if let Some(cache) = &part.cache {
         object.raw("cache_control", cache.get());
     }
-    crossing.extras(&mut object, &part.extras, place);
+    // Beside reasoning, other dialects only keep how an entry was spelt: its number, its type, its origin.
+    if crossing.native || !matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted { .. }) {
+        crossing.extras(&mut object, &part.extras, place);
+    }
     object.end();
 }
 

@@ -6,7 +6,7 @@
 
 use super::block::{self, is_blank, obstacle};
 use super::wire::{Crossing, NO_COUNTERPART, OWN};
-use crate::chat::{ContentForm, Message, Part, PartKind, Role};
+use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role};
 use crate::json::{Array, Object};
 use crate::{ChatRequest, Text};
 
@@ -15,6 +15,9 @@ pub(super) const SYSTEM: &str = "/system";
 
 /// What is said for the user where a conversation begins with the assistant, which the API refuses.
 const OPENER: &str = ".";
+
+/// The field in which OpenRouter and its kind name the origin of reasoning.
+const SEAL: &str = "format";
 
 /// A request's messages, arranged for this dialect.
 #[derive(Debug)]
@@ -203,6 +206,9 @@ impl Piece<'_> {
             PartKind::Thinking { signature, .. } if signature.as_ref().is_none_or(Text::is_empty) => {
                 Some("thinking without a signature cannot be replayed")
             }
+            PartKind::Thinking { .. } | PartKind::Redacted { .. } if !is_replayable(&self.part.extras) => {
+                Some("reasoning sealed by another provider cannot be replayed")
+            }
             _ => obstacle(self.part),
         };
         if let Some(reason) = reason {
@@ -237,6 +243,12 @@ impl Piece<'_> {
     fn message_is_ours(&self) -> bool {
         matches!(self.part.kind, PartKind::Foreign(OWN, _))
     }
+}
+
+/// Where reasoning says who sealed it (`format`, as in `anthropic-claude-v1`), only Anthropic's own opens again.
+fn is_replayable(extras: &Extras) -> bool {
+    let format = extras.find(SEAL).and_then(Text::from_raw);
+    format.is_none_or(|format| format.as_escaped().starts_with("anthropic"))
 }
 
 /// Does the API want this message in the turn before it? Our own clients' messages stay as they were; the results that the
