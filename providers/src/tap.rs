@@ -4,20 +4,20 @@
 //! last one? [`whole`] does the same for a reply in one piece. Once content was seen, a plain delta is told by its bytes alone;
 //! JSON is parsed only where those say that there is something to find. What it means in which dialect is one file each.
 
+use bytes::Bytes;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::chat::Raw;
-use crate::dialect::{Dialect, Frame, anthropic_messages as anthropic};
+use crate::dialect::{Dialect, Frame, anthropic_messages as anthropic, openai_chat as openai};
 use crate::failure::{Failure, FailureKind};
 use crate::reply::Usage;
 use crate::sse::Event;
 use crate::text::Text;
 
 mod anthropic_messages;
-mod failure;
 mod openai_chat;
-mod usage;
 
 /// Follows one relayed stream.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Facts {
     fn usage(&self, dialect: Dialect) -> Option<Usage> {
         let raw = self.usage.as_deref()?;
         match dialect {
-            Dialect::OpenAiChat => usage::openai_chat(raw),
+            Dialect::OpenAiChat => openai::reply::decode_usage(raw),
             Dialect::AnthropicMessages => anthropic::usage::decode(raw),
         }
     }
@@ -192,6 +192,13 @@ fn has_substance(object: Option<&RawValue>, heads: &[&str]) -> bool {
     serde::Deserializer::deserialize_map(&mut deserializer, Visitor(heads)).unwrap_or(true)
 }
 
+/// What an error object in a 200 means. Its status is the one it stands for, or none where it does not say.
+fn failure(dialect: Dialect, body: &[u8]) -> Box<Failure> {
+    let failure = dialect.codec().decode_error(StatusCode::OK, body);
+    let status = failure.status.filter(|status| !status.is_success());
+    Box::new(Failure { status, body: Bytes::copy_from_slice(body), ..failure })
+}
+
 /// Not the dialect. Before any content that is a failed attempt; behind content it is passed on, the client may know better.
 fn strange(dialect: Dialect, frame: &Frame, content: bool) -> Seen {
     if content { Seen::Content } else { Seen::Error(unreadable(dialect, &frame.data)) }
@@ -207,8 +214,6 @@ fn unreadable(dialect: Dialect, body: &[u8]) -> Box<Failure> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::sse::Splitter;
 
@@ -395,9 +400,7 @@ mod tests {
             let body = format!(r#"{{"choices":[],"usage":{json}}}"#);
             whole(Dialect::OpenAiChat, body.as_bytes()).usage
         };
-        let odd =
-            usage(r#"{"prompt_tokens":-5,"completion_tokens":12.9,"total_tokens":"x","prompt_tokens_details":[1]}"#)
-                .unwrap();
+        let odd = usage(r#"{"prompt_tokens":-5,"completion_tokens":12.9,"total_tokens":"x"}"#).unwrap();
         assert_eq!((odd.input, odd.output, odd.total, odd.total()), (0, 12, None, 12));
         let huge = usage(
             r#"{"prompt_tokens":9223372036854775808,"completion_tokens":1e300,"total_tokens":99999999999999999999999}"#,

@@ -28,8 +28,10 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
         Dialect::OpenAiChat => (
             latest("/prompt_tokens").unwrap_or(0),
             latest("/completion_tokens").unwrap_or(0),
-            latest("/prompt_tokens_details/cached_tokens").or(latest("/prompt_cache_hit_tokens")),
-            latest("/prompt_tokens_details/cache_write_tokens"),
+            latest("/prompt_tokens_details/cached_tokens")
+                .or(latest("/prompt_cache_hit_tokens"))
+                .or(latest("/cache_read_input_tokens")),
+            latest("/prompt_tokens_details/cache_write_tokens").or(latest("/cache_creation_input_tokens")),
             latest("/completion_tokens_details/reasoning_tokens").or(latest("/reasoning_tokens")),
         ),
         Dialect::AnthropicMessages => {

@@ -1,12 +1,11 @@
 //! Anthropic Messages.
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Facts, Seen, has_substance, object, raw_object, strange, text};
-use crate::dialect::anthropic_messages::{AnthropicMessages, usage};
-use crate::dialect::{Codec, Dialect, Frame};
+use super::{Facts, Seen, failure, has_substance, object, raw_object, strange, text};
+use crate::dialect::anthropic_messages::usage;
+use crate::dialect::{Dialect, Frame};
 use crate::failure::Failure;
 
 /// The data of any event that is read.
@@ -73,9 +72,7 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
         b"content_block_delta" => content_if(has_substance(data.delta, HEADS)),
         b"message_delta" => message_delta(&data, facts),
         b"message_stop" => Seen::Terminal,
-        _ if name == b"error" || data.error.is_some() => {
-            Seen::Error(Box::new(Failure { body: frame.data.clone(), ..failure(&frame.data) }))
-        }
+        _ if name == b"error" || data.error.is_some() => Seen::Error(failure(Dialect::AnthropicMessages, &frame.data)),
         _ => Seen::Content,
     }
 }
@@ -87,11 +84,7 @@ pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
     message.note(&mut facts);
     facts.finish = text(message.stop_reason);
     let is_error = message.error.is_some() || message.kind.is_some_and(|kind| kind.get() == r#""error""#);
-    Some((facts, is_error.then(|| Box::new(failure(body)))))
-}
-
-fn failure(body: &[u8]) -> Failure {
-    AnthropicMessages.decode_error(StatusCode::OK, body)
+    Some((facts, is_error.then(|| failure(Dialect::AnthropicMessages, body))))
 }
 
 fn message_delta(data: &Data<'_>, facts: &mut Facts) -> Seen {

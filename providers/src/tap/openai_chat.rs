@@ -71,7 +71,7 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     };
     chunk.note(facts);
     if chunk.is_error() {
-        return Seen::Error(Box::new(Failure { body: frame.data.clone(), ..*failure::of(data) }));
+        return Seen::Error(failure(Dialect::OpenAiChat, data));
     }
     let Some(choices) = chunk.choices() else {
         return strange(Dialect::OpenAiChat, frame, content);
@@ -95,7 +95,7 @@ pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
     let mut facts = Facts::default();
     reply.note(&mut facts);
     facts.finish = reply.choices()?.first().and_then(|choice| text(choice.finish_reason));
-    Some((facts, reply.is_error().then(|| failure::of(body))))
+    Some((facts, reply.is_error().then(|| failure(Dialect::OpenAiChat, body))))
 }
 
 /// Is this a delta with neither usage, nor a finish, nor an error?

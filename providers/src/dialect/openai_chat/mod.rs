@@ -8,7 +8,7 @@ mod content;
 mod crossing;
 mod error;
 mod message;
-mod reply;
+pub(crate) mod reply;
 mod request;
 mod stream;
 mod wire;

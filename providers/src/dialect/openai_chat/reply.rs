@@ -99,7 +99,7 @@ pub(super) fn finish(word: Text) -> Finish {
 }
 
 /// Token counts, normalised; `None` where the object cannot be read at all.
-pub(super) fn decode_usage(raw: &RawValue) -> Option<Usage> {
+pub(crate) fn decode_usage(raw: &RawValue) -> Option<Usage> {
     let usage: wire::Usage<'_> = decode(raw.get().as_bytes()).ok()?;
     let (prompt, completion) = (usage.prompt.unwrap_or_default(), usage.completion.unwrap_or_default());
     let (input, mut output) = (count(usage.prompt_tokens).unwrap_or(0), count(usage.completion_tokens).unwrap_or(0));
