@@ -62,6 +62,8 @@ pub enum Piece {
 /// What made a call fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallError {
+    /// Nobody may run this tool for this caller; nothing was sent.
+    NotPermitted,
     /// The arguments are no JSON object, or do not match the schema; nothing was sent.
     Arguments,
     /// The tool server is not connected; nothing was sent.
@@ -122,6 +124,12 @@ impl Outcome {
         };
         let (content, truncated) = cap(content, max_bytes);
         Self { tool: Arc::clone(tool), content, is_error, truncated, duration, error }
+    }
+
+    /// The answer to a call that is not run at all, with the reason as the text for the model.
+    pub fn refused(tool: &str, reason: String) -> Self {
+        let failed = Failed { error: CallError::NotPermitted, text: reason };
+        Self::new(&Arc::from(tool), Err(failed), usize::MAX, Duration::ZERO)
     }
 
     /// The result for dialects whose tool messages are text.
@@ -220,12 +228,21 @@ impl Piece {
     }
 }
 
+impl std::fmt::Display for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::new();
+        self.write_to(&mut text);
+        f.write_str(&text)
+    }
+}
+
 // === impl CallError ===
 
 impl CallError {
     /// A label for metrics: few, stable values.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NotPermitted => "not_permitted",
             Self::Arguments => "arguments",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",

@@ -1,0 +1,196 @@
+//! The engine: what happens to a chat request between the HTTP layer and the providers.
+//!
+//! [`serve`] is the story; each of its steps is a room below. Nothing here knows the HTTP framework.
+
+pub mod agent;
+pub mod annex;
+pub mod answer;
+pub mod ask;
+pub mod dispatch;
+pub mod execute;
+pub mod grant;
+pub mod hold;
+pub mod journal;
+pub mod lane;
+pub mod models;
+pub mod offer;
+pub mod plan;
+pub mod prose;
+pub mod pump;
+pub mod refusal;
+pub mod relay;
+pub mod select;
+pub mod stitch;
+pub mod translate;
+
+use std::sync::Arc;
+
+use bifrost_policies::{identify, targets};
+use bifrost_providers::scan::Scan;
+use http::{HeaderValue, header};
+
+use crate::state::{Engine, State};
+use agent::Talk;
+use answer::{Reply, ReplyBody};
+use ask::Ask;
+use dispatch::{Source, Started, dispatch};
+use grant::Grant;
+use lane::Lane;
+use offer::Offer;
+use plan::Plan;
+use pump::Pump;
+use refusal::Refusal;
+use relay::RelayBody;
+
+/// Answers one chat request. Never fails: a refusal is an answer too.
+pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
+    let ask = Arc::new(ask);
+    let mut grant = Grant::open(&engine, &ask);
+    match story(engine, &ask, &mut grant).await {
+        Ok(answer) => answer.reply(&ask, grant),
+        Err(refusal) => {
+            let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), None);
+            let mut reply = refusal.reply(ask.dialect, Some(annex));
+            annex::headers(&mut reply.headers, &ask, &grant, 0);
+            grant.fail(&refusal, None);
+            reply
+        }
+    }
+}
+
+/// Who asks, where it goes, with which tools; then the first answer, and the lane that carries it.
+async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result<Answer, Refusal> {
+    let state = engine.state();
+    state.demand_headers(&ask.headers)?;
+    let scan = ask.scan.as_ref().map_err(Clone::clone)?;
+    grant.describe(scan);
+    let principal = identify(&ask.credentials(), state.enforce_auth, &state.keyring)?;
+    grant.belongs_to(principal.as_deref());
+    demand_chat(scan)?;
+
+    let mut plan = Plan::new(engine, state, ask.clone(), principal);
+    route(&mut plan, scan)?;
+    offer_tools(&mut plan, scan, grant)?;
+
+    let started = dispatch(&mut plan, grant).await?;
+    match started.served.lane {
+        Lane::Relay if plan.stream() == started.is_stream() => Ok(Answer::Relay(Box::new(plan), started)),
+        // A provider that answers a stream request whole has its reply written as a stream.
+        _ if plan.stream() => Ok(Answer::Live(Box::new(Talk::new(plan)), started)),
+        _ => {
+            let mut talk = Talk::new(plan);
+            let reply = Box::pin(translate::whole(&mut talk, started, grant)).await?;
+            Ok(Answer::Whole(reply, Box::new(talk)))
+        }
+    }
+}
+
+fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
+    let fallbacks = plan.ask.fallbacks(scan)?;
+    let request = bifrost_policies::Request {
+        model: scan.model.as_ref().map(|model| model.name.as_str()).unwrap_or_default(),
+        provider: scan.provider.as_ref().map(|provider| provider.name.as_str()),
+        default_provider: plan.ask.default_provider,
+        fallbacks: &fallbacks,
+    };
+    let routed = targets(&request, plan.principal.as_deref(), &plan.state.known, &mut rand::rng())?;
+    for dropped in routed.dropped {
+        plan.noted.push("/fallbacks", format!("{}: {}", dropped.fallback, dropped.reason));
+    }
+    plan.targets = routed.targets;
+    Ok(())
+}
+
+/// Offers the gateway's tools, where the caller may see any.
+fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Refusal> {
+    let selection = select::offered(&plan.state, &plan.ask.headers, plan.principal.as_deref());
+    let Some(selection) = selection else { return Ok(()) };
+    if scan.n.is_some_and(|choices| choices > 1) {
+        plan.noted.push("/n", "the gateway's tools are not offered when more than one choice is asked for");
+        return Ok(());
+    }
+    let chat = plan.decode()?;
+    let offer = Offer::new(selection, chat);
+    offer.merge(chat);
+    grant.record().tools_offered = offer.len() as u64;
+    plan.offer = Some(offer);
+    plan.restore();
+    Ok(())
+}
+
+/// What every chat dialect demands, said before any provider is asked.
+fn demand_chat(scan: &Scan) -> Result<(), Refusal> {
+    use bifrost_providers::Malformed;
+    let missing = |pointer: &str, expected: &str| {
+        Err(Refusal::Malformed(Malformed { pointer: pointer.to_owned(), expected: expected.to_owned() }))
+    };
+    if scan.model.is_none() {
+        return missing("/model", "missing; expected the name of a model, such as openai/gpt-4o-mini");
+    }
+    if scan.messages.is_none() {
+        return missing("/messages", "missing; expected a list of messages");
+    }
+    Ok(())
+}
+
+/// The first answer, by lane.
+enum Answer {
+    Relay(Box<Plan>, Started),
+    Live(Box<Talk>, Started),
+    Whole(Reply, Box<Talk>),
+}
+
+impl Answer {
+    fn reply(self, ask: &Arc<Ask>, mut grant: Grant) -> Reply {
+        match self {
+            Self::Relay(plan, started) => relayed(&plan, started, grant),
+            Self::Live(talk, started) => {
+                let mut headers = translate::event_stream_headers(&started.served);
+                annex::headers(&mut headers, ask, &grant, grant.facts().losses.len());
+                let body = Pump::new(|out| translate::live(*talk, started, grant, out));
+                Reply { status: http::StatusCode::OK, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
+            }
+            Self::Whole(reply, talk) => {
+                grant.record().turns = talk.facts.turns as u64;
+                grant.succeed(talk.usage.as_ref(), None);
+                reply
+            }
+        }
+    }
+}
+
+fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
+    let Started { served, source } = started;
+    match source {
+        Source::Stream(held) => {
+            let mut headers = translate::event_stream_headers(&served);
+            annex::headers(&mut headers, &plan.ask, &grant, plan.noted.len());
+            let status = served.status;
+            let body = RelayBody::new(*held, served, plan.noted.clone(), grant);
+            Reply { status, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
+        }
+        Source::Whole { body, tap } => {
+            let mut headers = served.headers.clone();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            annex::headers(&mut headers, &plan.ask, &grant, plan.noted.len());
+            let body = relay::whole(served.upstream, body, &plan.noted, &grant);
+            grant.succeed(tap.usage.as_ref(), tap.finish.map(|finish| finish.to_plain().into_owned()));
+            Reply { status: served.status, headers, body: ReplyBody::Whole(body), problem: None }
+        }
+    }
+}
+
+impl State {
+    fn demand_headers(&self, headers: &http::HeaderMap) -> Result<(), Refusal> {
+        let missing: Vec<&str> =
+            self.required_headers.iter().map(String::as_str).filter(|name| !headers.contains_key(*name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::Http {
+            status: http::StatusCode::BAD_REQUEST,
+            kind: "missing_required_headers",
+            message: format!("missing required headers: {}", missing.join(", ")),
+        })
+    }
+}

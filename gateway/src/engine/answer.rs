@@ -1,0 +1,38 @@
+//! What goes back to the HTTP layer: a status, headers, and a body that is whole or grows.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use bifrost_providers::dialect::Problem;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+
+/// The answer to one request.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+    /// What was refused, for a client that has already been sent the head of a stream.
+    pub problem: Option<Box<Problem>>,
+}
+
+/// A growing body. It cannot fail: what goes wrong in the middle is an error event inside it.
+pub type StreamBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
+
+/// The body of an answer.
+pub enum ReplyBody {
+    Whole(Bytes),
+    /// Server-sent events. Every chunk ends at the end of an event, so that a ping may stand between any two.
+    Events(StreamBody),
+}
+
+impl std::fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Self::Events(_) => f.write_str("Events"),
+        }
+    }
+}

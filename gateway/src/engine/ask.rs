@@ -1,0 +1,112 @@
+//! The envelope of one request: what the HTTP layer knows before anybody has decided anything.
+
+use std::time::Instant;
+
+use bifrost_policies::{Credentials, affinity};
+use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::scan::Scan;
+use bifrost_providers::{Dialect, Malformed};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
+/// One request as it arrived.
+#[derive(Debug)]
+pub struct Ask {
+    pub endpoint: Endpoint,
+    /// What the client speaks.
+    pub dialect: Dialect,
+    /// The provider of an unprefixed model on this route (`/openai`, `/anthropic`), if the route names one.
+    pub default_provider: Option<&'static str>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// What the gateway reads of the body; the fault, where it is no request at all.
+    pub scan: Result<Scan, Malformed>,
+    pub received: Instant,
+    /// The caller's `x-request-id`, or a new one.
+    pub request_id: String,
+}
+
+/// Longest caller-made request id that is taken over; a longer one is replaced.
+const MAX_REQUEST_ID: usize = 128;
+
+impl Ask {
+    /// The request id for these headers.
+    pub fn request_id(headers: &HeaderMap) -> String {
+        text(headers, "x-request-id")
+            .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
+            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+    }
+
+    pub fn credentials(&self) -> Credentials<'_> {
+        credentials(&self.headers)
+    }
+
+    /// Must the request be refused rather than lose something on the way (`x-bf-strict: true`)?
+    pub fn strict(&self) -> bool {
+        text(&self.headers, "x-bf-strict").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// A number that keeps one conversation on one key (`x-bf-session-id`), so that the provider's prompt cache stays warm.
+    pub fn affinity(&self) -> Option<u64> {
+        text(&self.headers, "x-bf-session-id").map(|session| affinity(session.as_bytes()))
+    }
+
+    /// The body's `fallbacks`.
+    pub fn fallbacks(&self, scan: &Scan) -> Result<Vec<String>, Malformed> {
+        let Some(field) = &scan.fallbacks else { return Ok(Vec::new()) };
+        let list = self.body.get(field.value.clone()).unwrap_or_default();
+        serde_json::from_slice::<Option<Vec<String>>>(list).map(Option::unwrap_or_default).map_err(|_| Malformed {
+            pointer: "/fallbacks".to_owned(),
+            expected: "expected a list of strings, each provider/model".to_owned(),
+        })
+    }
+}
+
+/// Everything in the headers that may be a virtual key.
+pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+    Credentials {
+        vk_header: text(headers, "x-bf-vk"),
+        bearer: text(headers, "authorization").and_then(bearer),
+        x_api_key: text(headers, "x-api-key"),
+        api_key: text(headers, "api-key"),
+        x_goog_api_key: text(headers, "x-goog-api-key"),
+    }
+}
+
+/// A comma list in a header: `None` when the header is absent, empty when it is present and empty.
+pub fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
+    let mut values = headers.get_all(name).iter().peekable();
+    values.peek()?;
+    let items = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    Some(items.map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+}
+
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(HeaderValue::to_str)?.ok().map(str::trim)
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_and_empty_lists_differ() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), None);
+        headers.insert("x-bf-mcp-include-tools", HeaderValue::from_static(""));
+        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec![]));
+        headers.append("x-bf-mcp-include-tools", HeaderValue::from_static("fs-*, time-now"));
+        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec!["fs-*".into(), "time-now".into()]));
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        assert_eq!(bearer("BEARER  sk-bf-1 "), Some("sk-bf-1"));
+        assert_eq!(bearer("Basic abc"), None);
+    }
+}

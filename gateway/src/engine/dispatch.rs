@@ -1,0 +1,328 @@
+//! Attempts: target after target, key after key, until one begins to answer.
+//!
+//! Nothing has reached the client while this runs, so everything may still be tried. What to try after a failure is decided
+//! by `policies::retry`; this file carries it out and keeps the account.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bifrost_policies::pick::RestReason;
+use bifrost_policies::retry::{self, Facts, Step};
+use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target, Wanted};
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::provider::{Outgoing, failure_of, forwardable, returnable};
+use bifrost_providers::transport::Answer;
+use bifrost_providers::{Dialect, Failure, tap};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+use super::grant::Grant;
+use super::hold::Held;
+use super::lane::Lane;
+use super::plan::{Plan, Prepared};
+use super::refusal::Refusal;
+use crate::record::Attempt;
+use crate::state::{KeyState, ProviderState};
+
+/// The largest whole reply that is taken from a provider.
+const MAX_REPLY_BYTES: usize = 256 << 20;
+/// The largest error body: more than any provider says, and a bound.
+const MAX_ERROR_BYTES: usize = 1 << 20;
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Started {
+    pub served: Served,
+    pub source: Source,
+}
+
+/// Who answers, and how.
+#[derive(Debug)]
+pub struct Served {
+    pub provider: Arc<str>,
+    pub upstream: Dialect,
+    pub lane: Lane,
+    pub hide_usage: bool,
+    pub status: StatusCode,
+    /// What the client gets to see of the provider's headers.
+    pub headers: HeaderMap,
+    /// The place in the provider's queue, held until the answer has ended.
+    _permit: Permit,
+}
+
+/// The answer's content.
+#[derive(Debug)]
+pub enum Source {
+    Whole { body: Bytes, tap: tap::Whole },
+    Stream(Box<Held>),
+}
+
+impl Started {
+    pub fn is_stream(&self) -> bool {
+        matches!(self.source, Source::Stream(_))
+    }
+}
+
+/// Tries the targets in order. When all fail, the primary's error is the answer: the caller asked for the primary.
+pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Refusal> {
+    let mut first: Option<Refusal> = None;
+    while let Some(target) = plan.targets.get(plan.at).cloned() {
+        match try_target(plan, &target, grant).await {
+            Ok(started) => return Ok(started),
+            Err(refusal) => {
+                let move_on = refusal.may_fall_back();
+                first.get_or_insert(refusal);
+                if !move_on {
+                    break;
+                }
+                plan.at += 1;
+            }
+        }
+    }
+    Err(first.unwrap_or(Refusal::Denied(Denied::ModelMissing)))
+}
+
+async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Result<Started, Refusal> {
+    let state = plan.state.clone();
+    let Some(upstream) = state.providers.get(&target.provider) else {
+        let known = state.providers.keys().map(ToString::to_string).collect();
+        return Err(Denied::UnknownProvider { provider: target.provider.to_string(), known }.into());
+    };
+    let record = grant.record();
+    record.provider = target.provider.to_string();
+    record.model.clone_from(&target.model);
+    record.fallback_index = target.fallback_index;
+    let permit = upstream.queue.enter().await?;
+    let prepared = plan.prepare(target, upstream)?;
+    grant.record().lane = prepared.lane.name();
+    let mut attempts = Attempts {
+        plan,
+        target,
+        upstream,
+        body: &prepared.body,
+        forwarded: forwardable(&plan.ask.headers, upstream.provider.dialect()),
+        tried: KeySet::default(),
+        retries_on_key: 0,
+        last: None,
+    };
+    let (answered, source) = attempts.run(grant).await?;
+    grant.lost(&prepared.losses);
+    let Prepared { lane, hide_usage, .. } = prepared;
+    let served = Served {
+        provider: target.provider.clone(),
+        upstream: upstream.provider.dialect(),
+        lane,
+        hide_usage,
+        status: answered.status,
+        headers: returnable(&answered.headers),
+        _permit: permit,
+    };
+    Ok(Started { served, source })
+}
+
+/// The attempts at one target.
+struct Attempts<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    upstream: &'a ProviderState,
+    body: &'a Bytes,
+    forwarded: HeaderMap,
+    tried: KeySet,
+    retries_on_key: u32,
+    last: Option<Refusal>,
+}
+
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+}
+
+impl Attempts<'_> {
+    async fn run(&mut self, grant: &mut Grant) -> Result<(Answered, Source), Refusal> {
+        let mut index = self.pick()?;
+        loop {
+            let Some(key) = self.upstream.key(index) else {
+                return Err(self.no_key());
+            };
+            grant.record().key_id.clone_from(&key.id);
+            grant.record().key_name.clone_from(&key.name);
+            let began = Instant::now();
+            let outcome = self.attempt(key).await;
+            grant.waited_upstream(began.elapsed());
+            let failure = match outcome {
+                Ok(answer) => {
+                    self.upstream.keys.healthy(index, Instant::now());
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let step = self.after(index, &failure);
+            self.note(key, &failure, step, grant);
+            self.last = Some(self.refusal(failure));
+            match step {
+                Step::SameKey(wait) => {
+                    self.retries_on_key += 1;
+                    tokio::time::sleep(wait).await;
+                }
+                Step::OtherKey => {
+                    self.tried.insert(index);
+                    self.retries_on_key = 0;
+                    index = self.pick()?;
+                }
+                Step::NextTarget | Step::GiveUp => return Err(self.no_key()),
+            }
+        }
+    }
+
+    async fn attempt(&self, key: &KeyState) -> Result<(Answered, Source), Box<Failure>> {
+        let stream = self.plan.stream();
+        let call = key.provider.call(Outgoing {
+            endpoint: key.provider.chat_endpoint(),
+            stream,
+            credential: key.credential.as_ref(),
+            forwarded: &self.forwarded,
+            body: self.body.clone(),
+        })?;
+        let Answer { status, headers, body } = key.provider.send(call).await?;
+        let dialect = key.provider.dialect();
+        if stream && status.is_success() && is_event_stream(&headers) {
+            let held = Held::open(body, dialect).await?;
+            return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
+        }
+        let cap = if status.is_success() { MAX_REPLY_BYTES } else { MAX_ERROR_BYTES };
+        let body = body.collect(cap).await?;
+        if !status.is_success() {
+            return Err(failure_of(dialect.codec(), status, &headers, body, SystemTime::now()));
+        }
+        let mut tap = tap::whole(dialect, &body);
+        match tap.error.take() {
+            Some(failure) => Err(with_headers(failure, &headers, &body)),
+            None => Ok((Answered { status, headers }, Source::Whole { body, tap })),
+        }
+    }
+
+    /// Parks the key where the failure calls for it, and asks the policy what comes next.
+    fn after(&mut self, index: KeyIndex, failure: &Failure) -> Step {
+        let now = Instant::now();
+        match failure.kind {
+            FailureKind::RateLimited => {
+                let reason = RestReason::RateLimited { retry_after: failure.retry_after };
+                self.upstream.keys.rest(index, reason, now);
+            }
+            FailureKind::Credential => {
+                self.upstream.keys.rest(index, RestReason::Refused, now);
+            }
+            _ => {}
+        }
+        let mut tried = self.tried.clone();
+        tried.insert(index);
+        let facts = Facts {
+            kind: policy_kind(failure.kind),
+            retry_after: failure.retry_after,
+            other_key_free: self.upstream.keys.any_free(&self.wanted(), &tried, now),
+            committed: false,
+            retries_on_key: self.retries_on_key,
+            remaining: None,
+        };
+        retry::next(&self.upstream.retry, &facts, &mut rand::rng())
+    }
+
+    fn note(&self, key: &KeyState, failure: &Failure, step: Step, grant: &mut Grant) {
+        let rotated = step == Step::OtherKey;
+        let record = grant.record();
+        record.attempts.push(Attempt {
+            provider: self.target.provider.to_string(),
+            key_name: key.name.clone(),
+            reason: failure.to_string(),
+            status: failure.status.map(|status| status.as_u16()),
+            rotated,
+        });
+        let metrics = &self.plan.engine.metrics;
+        if matches!(step, Step::SameKey(_) | Step::OtherKey) {
+            record.retries += 1;
+        }
+        if rotated {
+            let reason = reason(failure.kind);
+            metrics.rotated(&self.target.provider, &self.target.model, (&key.id, &key.name), reason);
+        }
+        if failure.kind == FailureKind::Credential {
+            metrics.key_up(&self.target.provider, (&key.id, &key.name), false);
+        }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let within = self.plan.principal.as_ref().and_then(|principal| {
+            let grants = principal.provider_grants.as_ref()?;
+            let grant = grants.iter().find(|grant| *grant.provider == *self.target.provider)?;
+            grant.key_ids.as_deref()
+        });
+        let pinned = if self.target.fallback_index == 0 { self.plan.pinned() } else { None };
+        Wanted { model: &self.target.model, within, pinned, affinity: self.plan.ask.affinity() }
+    }
+
+    fn pick(&mut self) -> Result<KeyIndex, Refusal> {
+        let now = Instant::now();
+        let wanted = self.wanted();
+        let none = match self.upstream.keys.pick(&wanted, &self.tried, now, &mut rand::rng()) {
+            Ok(index) => return Ok(index),
+            Err(none) => none,
+        };
+        match none.denied(&self.target.provider, &wanted, now) {
+            Some(denied) if self.last.is_none() => Err(Refusal::Denied(denied)),
+            _ => Err(self.no_key()),
+        }
+    }
+
+    /// The last failure is the answer where there was one.
+    fn no_key(&mut self) -> Refusal {
+        let provider = self.target.provider.to_string();
+        self.last.take().unwrap_or(Refusal::Denied(Denied::NoKeys { provider, model: self.target.model.clone() }))
+    }
+
+    fn refusal(&self, failure: Box<Failure>) -> Refusal {
+        let upstream = self.upstream.provider.dialect();
+        Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_none_or(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+/// An error found inside a 200 keeps what the provider's headers said about waiting.
+fn with_headers(mut failure: Box<Failure>, headers: &HeaderMap, body: &Bytes) -> Box<Failure> {
+    failure.headers = returnable(headers);
+    failure.retry_after =
+        failure.retry_after.or_else(|| bifrost_providers::provider::retry_after(headers, SystemTime::now()));
+    if failure.body.is_empty() && body.len() <= MAX_ERROR_BYTES {
+        failure.body = body.clone();
+    }
+    failure
+}
+
+fn policy_kind(kind: FailureKind) -> retry::FailureKind {
+    match kind {
+        FailureKind::Connect => retry::FailureKind::Connect,
+        FailureKind::FirstByteTimeout | FailureKind::IdleTimeout => retry::FailureKind::Timeout,
+        FailureKind::TotalTimeout => retry::FailureKind::Expired,
+        FailureKind::Broken => retry::FailureKind::Broken,
+        FailureKind::RateLimited => retry::FailureKind::RateLimited,
+        FailureKind::Unavailable => retry::FailureKind::Unavailable,
+        FailureKind::Credential => retry::FailureKind::Credential,
+        FailureKind::Rejected => retry::FailureKind::Rejected,
+        FailureKind::Unreadable => retry::FailureKind::Unreadable,
+    }
+}
+
+/// Few, stable values for a metric label.
+fn reason(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::RateLimited => "rate_limited",
+        FailureKind::Credential => "credential_refused",
+        _ => "failure",
+    }
+}
+
+/// How long a finished stream may keep its connection before it is given up, so that it can be used again.
+pub const LINGER: Duration = Duration::from_millis(250);

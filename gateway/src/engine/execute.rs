@@ -1,0 +1,124 @@
+//! Runs the tool calls of one turn, all at once, and shapes what comes back for the model, the caller and the log.
+
+use std::sync::Arc;
+
+use bifrost_mcp::{CallLimits, Outcome, Piece};
+use bifrost_mcp::Hub;
+use bifrost_providers::Text;
+use bifrost_providers::chat::{
+    ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, Role, ToolCall, ToolResult,
+};
+use futures::future::join_all;
+
+use super::annex::ExecutedCall;
+use super::grant::ms;
+use super::offer::Owner;
+use crate::record::Executed;
+
+/// RFC 6901's name for the place behind the last element: where the gateway's own messages stand in the caller's list.
+pub const AFTER_THE_LAST: &str = "/messages/-";
+
+/// What running tools needs.
+#[derive(Debug)]
+pub struct Executor<'a> {
+    pub hub: &'a Arc<Hub>,
+    pub max_result_bytes: usize,
+}
+
+/// One call that has been answered.
+#[derive(Debug)]
+pub struct Done {
+    pub call: ToolCall,
+    server: String,
+    arguments: String,
+    outcome: Outcome,
+}
+
+impl Executor<'_> {
+    /// Answers come back in the order of the calls, whichever ended first.
+    pub async fn run_all(&self, calls: Vec<(ToolCall, Owner)>) -> Vec<Done> {
+        join_all(calls.into_iter().map(|(call, owner)| self.run(call, owner))).await
+    }
+
+    async fn run(&self, call: ToolCall, owner: Owner) -> Done {
+        let arguments = call.arguments.to_plain().into_owned();
+        let (server, outcome) = match owner {
+            Owner::Gateway(tool) => {
+                let limits = CallLimits { timeout: None, max_result_bytes: self.max_result_bytes };
+                (tool.server.to_string(), self.hub.call(&tool, &arguments, limits).await)
+            }
+            Owner::Nobody(reason) => (String::new(), Outcome::refused(&call.name.to_plain(), reason)),
+            Owner::Client => {
+                let reason = "this call is the caller's to answer".to_owned();
+                (String::new(), Outcome::refused(&call.name.to_plain(), reason))
+            }
+        };
+        Done { call, server, arguments, outcome }
+    }
+}
+
+impl Done {
+    /// The result as a message for the model.
+    pub fn message(&self) -> Message {
+        let result = ToolResult {
+            call_id: self.call.id.clone(),
+            parts: self.parts(),
+            content: ContentForm::Parts,
+            is_error: self.outcome.is_error.then_some(true),
+        };
+        Message {
+            role: Role::Tool,
+            parts: vec![Part::from(PartKind::ToolResult(result))],
+            content: ContentForm::Parts,
+            name: None,
+            extras: Extras::default(),
+            pointer: AFTER_THE_LAST.to_owned(),
+        }
+    }
+
+    /// Images stay images; everything else is text.
+    fn parts(&self) -> Vec<Part> {
+        if !self.outcome.content.iter().any(|piece| matches!(piece, Piece::Image { .. })) {
+            return vec![Part::from(PartKind::Text(Text::from_plain(&self.text())))];
+        }
+        let parts = self.outcome.content.iter().map(|piece| match piece {
+            Piece::Image { mime, data } => PartKind::Image(Media {
+                source: MediaSource::Base64(Text::from_plain(data)),
+                mime: Some(Text::from_plain(mime)),
+                ..Media::default()
+            }),
+            other => PartKind::Text(Text::from_plain(&other.to_string())),
+        });
+        parts.map(Part::from).collect()
+    }
+
+    pub fn text(&self) -> String {
+        self.outcome.text()
+    }
+
+    /// For `extra_fields.mcp.executed[]`.
+    pub fn fact(&self) -> ExecutedCall {
+        ExecutedCall {
+            id: self.call.id.to_plain().into_owned(),
+            name: self.call.name.to_plain().into_owned(),
+            server: self.server.clone(),
+            arguments: self.arguments.clone(),
+            result: self.text(),
+            is_error: self.outcome.is_error,
+            duration_ms: ms(self.outcome.duration),
+            truncated_from_bytes: self.outcome.truncated,
+        }
+    }
+
+    /// For the log record: no content.
+    pub fn line(&self) -> Executed {
+        Executed {
+            id: self.call.id.to_plain().into_owned(),
+            name: self.call.name.to_plain().into_owned(),
+            server: self.server.clone(),
+            duration_ms: ms(self.outcome.duration),
+            is_error: self.outcome.is_error,
+            truncated_from_bytes: self.outcome.truncated,
+        }
+    }
+}

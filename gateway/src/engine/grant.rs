@@ -1,0 +1,168 @@
+//! One admitted request, from its first byte to its last: settled exactly once, whatever ends it.
+//!
+//! A grant travels with the work, into the response body if that grows. Dropped without a word (the client left, a task was
+//! cancelled, something panicked) it settles as cancelled, so gauges, metrics and the log record are never owed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bifrost_policies::Principal;
+use bifrost_providers::Losses;
+use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::reply::Usage;
+use bifrost_providers::scan::Scan;
+
+use super::ask::{self, Ask};
+use super::refusal::Refusal;
+use crate::metrics::{Active, Labels};
+use crate::record::{Record, unix_ms};
+use crate::state::Engine;
+
+/// The status that stands for "the client left" (nginx's 499, as the contract has it).
+const CLIENT_LEFT: u16 = 499;
+
+/// The account of one request.
+#[derive(Debug)]
+pub struct Grant {
+    record: Box<Record>,
+    engine: Arc<Engine>,
+    received: Instant,
+    custom_labels: Vec<String>,
+    endpoint: Endpoint,
+    settled: bool,
+    _active: Active,
+}
+
+impl Grant {
+    pub fn open(engine: &Arc<Engine>, ask: &Ask) -> Self {
+        let request_type = ask.endpoint.request_type(false);
+        let custom = engine.metrics.custom().iter();
+        Self {
+            record: Box::new(Record {
+                time_unix_ms: unix_ms(),
+                request_id: ask.request_id.clone(),
+                request_type,
+                dialect: ask.dialect.name(),
+                ..Record::default()
+            }),
+            engine: engine.clone(),
+            received: ask.received,
+            custom_labels: custom.map(|label| custom_label(ask, label)).collect(),
+            endpoint: ask.endpoint,
+            settled: false,
+            _active: engine.metrics.active(request_type),
+        }
+    }
+
+    /// What the body says of itself.
+    pub fn describe(&mut self, scan: &Scan) {
+        self.record.stream = scan.stream;
+        self.record.request_type = self.endpoint.request_type(scan.stream);
+        if let Some(model) = &scan.model {
+            self.record.model_requested.clone_from(&model.name);
+        }
+    }
+
+    pub fn belongs_to(&mut self, principal: Option<&Principal>) {
+        if let Some(principal) = principal {
+            self.record.virtual_key_id.clone_from(&principal.id);
+            self.record.virtual_key_name.clone_from(&principal.name);
+        }
+    }
+
+    pub fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    pub fn facts(&self) -> &Record {
+        &self.record
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.received.elapsed()
+    }
+
+    /// The client is about to see the first real content.
+    pub fn first_content(&mut self) {
+        if self.record.first_token_ms.is_none() {
+            self.record.first_token_ms = Some(ms(self.received.elapsed()));
+        }
+    }
+
+    pub fn waited_upstream(&mut self, spent: Duration) {
+        self.record.upstream_latency_ms += ms(spent);
+    }
+
+    pub fn lost(&mut self, losses: &Losses) {
+        self.record.losses.extend(losses.iter().map(|loss| format!("{}: {}", loss.pointer, loss.reason)));
+    }
+
+    pub fn succeed(mut self, usage: Option<&Usage>, finish: Option<String>) {
+        if let Some(usage) = usage {
+            self.record.take_usage(usage);
+        }
+        if finish.is_some() {
+            self.record.finish = finish;
+        }
+        self.settle("success", 200);
+    }
+
+    /// Tokens of what was answered before it went wrong are spent all the same.
+    pub fn fail(mut self, refusal: &Refusal, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            self.record.take_usage(usage);
+        }
+        self.record.error_type = Some(refusal.kind());
+        self.record.error_message = Some(refusal.message());
+        self.settle("error", refusal.status().as_u16());
+    }
+
+    fn settle(&mut self, outcome: &'static str, status: u16) {
+        self.settled = true;
+        self.record.outcome = outcome;
+        self.record.status = status;
+        self.record.latency_ms = ms(self.received.elapsed());
+        if !self.record.provider.is_empty() {
+            self.engine.metrics.finished(self.labels(), &self.record);
+        }
+        self.engine.log.push(std::mem::take(&mut *self.record));
+    }
+
+    fn labels(&self) -> Labels {
+        let record = &self.record;
+        Labels {
+            provider: record.provider.clone(),
+            model: record.model.clone(),
+            method: record.request_type,
+            virtual_key_id: record.virtual_key_id.clone(),
+            virtual_key_name: record.virtual_key_name.clone(),
+            key_id: record.key_id.clone(),
+            key_name: record.key_name.clone(),
+            fallback_index: record.fallback_index,
+            custom: self.custom_labels.clone(),
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.record.error_type = Some("request_cancelled".to_owned());
+            self.settle("cancelled", CLIENT_LEFT);
+        }
+    }
+}
+
+/// The value of an operator's label: `x-bf-dim-<label>`, or its older spelling `x-bf-prom-<label>`.
+fn custom_label(ask: &Ask, label: &str) -> String {
+    ["x-bf-dim-", "x-bf-prom-"]
+        .iter()
+        .find_map(|prefix| ask::text(&ask.headers, &format!("{prefix}{label}")))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+pub fn ms(duration: Duration) -> f64 {
+    // Microseconds are as fine as anybody reads them.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,118 @@
+//! Holds a stream back until its first real content.
+//!
+//! Until then nothing has reached the client, so a 200 whose first event is an error, or a stream that dies before it says
+//! anything, is a failure like any other and the request can still go elsewhere.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::sse::{Event, Splitter};
+use bifrost_providers::tap::{Seen, Tap};
+use bifrost_providers::transport::AnswerBody;
+use bifrost_providers::{Dialect, Failure};
+use http_body::Body as _;
+
+/// The longest single event that is taken from a provider: generous for an image in one event, and a bound.
+const MAX_EVENT_BYTES: usize = 16 << 20;
+/// What may come before content (pings, role chunks) until the stream counts as broken.
+const MAX_PREAMBLE_EVENTS: usize = 10_000;
+
+/// A provider's stream, from its first event, with the part already read.
+#[derive(Debug)]
+pub struct Held {
+    body: Pin<Box<AnswerBody>>,
+    splitter: Splitter,
+    tap: Tap,
+    early: VecDeque<(Event, Seen)>,
+    ended: bool,
+}
+
+impl Held {
+    /// Reads until the first real content.
+    pub async fn open(body: AnswerBody, dialect: Dialect) -> Result<Self, Box<Failure>> {
+        let mut held = Self {
+            body: Box::pin(body),
+            splitter: Splitter::new(MAX_EVENT_BYTES),
+            tap: Tap::new(dialect),
+            early: VecDeque::new(),
+            ended: false,
+        };
+        let mut early = VecDeque::new();
+        loop {
+            let Some(next) = held.next().await else {
+                return Err(Box::new(Failure::new(FailureKind::Broken, "the stream ended before it said anything")));
+            };
+            let (event, seen) = next?;
+            let committed = !matches!(seen, Seen::Preamble);
+            early.push_back((event, seen));
+            if committed {
+                break;
+            }
+            if early.len() > MAX_PREAMBLE_EVENTS {
+                return Err(Box::new(Failure::new(FailureKind::Unreadable, "the stream says nothing but preamble")));
+            }
+        }
+        held.early = early;
+        Ok(held)
+    }
+
+    pub fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// The next event, or `None` at the end of the body. An error event is an `Err`.
+    pub async fn next(&mut self) -> Option<Result<(Event, Seen), Box<Failure>>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Event, Seen), Box<Failure>>>> {
+        if let Some(early) = self.early.pop_front() {
+            return Poll::Ready(Some(Ok(early)));
+        }
+        loop {
+            match self.splitter.next() {
+                Some(Ok(event)) => return Poll::Ready(Some(self.taste(event))),
+                Some(Err(overlong)) => {
+                    let message = format!("one event is larger than {} bytes", overlong.limit);
+                    return Poll::Ready(Some(Err(Box::new(Failure::new(FailureKind::Unreadable, message)))));
+                }
+                None if self.ended => return Poll::Ready(None),
+                None => {}
+            }
+            match ready!(self.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(chunk) = frame.into_data() {
+                        self.splitter.push(chunk);
+                    }
+                }
+                Some(Err(failure)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(failure)));
+                }
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(self.splitter.finish().map(|event| self.taste(event)));
+                }
+            }
+        }
+    }
+
+    /// Waits for the end of the body and throws the rest away.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(frame) = ready!(self.body.as_mut().poll_frame(cx)) {
+            if frame.is_err() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn taste(&mut self, event: Event) -> Result<(Event, Seen), Box<Failure>> {
+        match self.tap.event(&event) {
+            Seen::Error(failure) => Err(failure),
+            seen => Ok((event, seen)),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Which models the providers have, asked of all of them at once and remembered for a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrost_policies::{KeySet, ModelRule, Wanted};
+use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::provider::Outgoing;
+use bytes::Bytes;
+use futures::future::join_all;
+use http::HeaderMap;
+use serde_json::{Map, Value};
+
+use crate::state::{ProviderState, State};
+
+/// How long one provider may take to list its models: a page must not wait for the slowest of many.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest list that is read; the longest real one (`OpenRouter`'s) has about a megabyte.
+const MAX_LIST_BYTES: usize = 16 << 20;
+
+/// One model of one provider.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub provider: Arc<str>,
+    /// The provider's own name for it.
+    pub id: String,
+    /// What else the provider says of it.
+    pub raw: Map<String, Value>,
+}
+
+impl Model {
+    /// The name that works at this gateway.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider, self.id)
+    }
+}
+
+/// Every model of every provider (or of `only` one), sorted. A provider that does not answer contributes the models its keys
+/// name.
+pub async fn all(state: &State, only: Option<&str>) -> Vec<Model> {
+    let wanted = state.providers.iter().filter(|(name, _)| only.is_none_or(|only| only == &***name));
+    let lists = wanted.map(|(name, provider)| of_provider(name, provider));
+    let mut models: Vec<Model> = join_all(lists).await.into_iter().flat_map(|list| list.as_ref().clone()).collect();
+    models.sort_by(|a, b| (&a.provider, &a.id).cmp(&(&b.provider, &b.id)));
+    models
+}
+
+async fn of_provider(name: &Arc<str>, provider: &ProviderState) -> Arc<Vec<Model>> {
+    if let Some(known) = provider.models.get(&()) {
+        return known;
+    }
+    let listed = match tokio::time::timeout(PATIENCE, fetch(name, provider)).await {
+        Ok(Ok(models)) => models,
+        Ok(Err(reason)) => {
+            tracing::warn!(provider.name = %name, reason, "a provider did not list its models");
+            return Arc::new(named_by_keys(name, provider));
+        }
+        Err(_) => {
+            tracing::warn!(provider.name = %name, patience_s = PATIENCE.as_secs(), "a provider took too long to list its models");
+            return Arc::new(named_by_keys(name, provider));
+        }
+    };
+    let served: Vec<Model> = listed.into_iter().filter(|model| provider.serves(&model.id)).collect();
+    let served = Arc::new(served);
+    provider.models.insert((), served.clone());
+    served
+}
+
+async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, String> {
+    let any = Wanted { model: "", ..Wanted::default() };
+    let picked = provider.keys.pick(&any, &KeySet::default(), std::time::Instant::now(), &mut rand::rng()).ok();
+    let key = picked.and_then(|index| provider.key(index)).or_else(|| provider.key_states().next());
+    let key = key.ok_or("no key")?;
+    let outgoing = Outgoing {
+        endpoint: Endpoint::Models,
+        stream: false,
+        credential: key.credential.as_ref(),
+        forwarded: &HeaderMap::new(),
+        body: Bytes::new(),
+    };
+    let call = key.provider.call(outgoing).map_err(|failure| failure.to_string())?;
+    let answer = key.provider.send(call).await.map_err(|failure| failure.to_string())?;
+    if !answer.status.is_success() {
+        return Err(format!("status {}", answer.status));
+    }
+    let body = answer.body.collect(MAX_LIST_BYTES).await.map_err(|failure| failure.to_string())?;
+    let list: Value = serde_json::from_slice(&body).map_err(|fault| fault.to_string())?;
+    let entries = list.get("data").and_then(Value::as_array).or_else(|| list.as_array());
+    let entries = entries.ok_or("the answer holds no list of models")?;
+    Ok(entries.iter().filter_map(|entry| model(name, entry)).collect())
+}
+
+/// One entry; what has no id is not a model.
+fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
+    let raw = entry.as_object()?.clone();
+    let id = raw.get("id")?.as_str()?.to_owned();
+    Some(Model { provider: provider.clone(), id, raw })
+}
+
+fn named_by_keys(name: &Arc<str>, provider: &ProviderState) -> Vec<Model> {
+    let mut ids: Vec<String> = provider
+        .rules()
+        .filter_map(|rule| match &rule.models {
+            ModelRule::Only(models) => Some(models.iter().filter(|model| rule.serves(model)).cloned()),
+            ModelRule::All | ModelRule::None => None,
+        })
+        .flatten()
+        .collect();
+    ids.sort();
+    ids.dedup();
+    ids.into_iter().map(|id| Model { provider: name.clone(), id, raw: Map::new() }).collect()
+}

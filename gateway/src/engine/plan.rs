@@ -1,0 +1,164 @@
+//! What has been decided about a request before anybody is asked, and the body that each target gets.
+
+use std::sync::Arc;
+
+use bifrost_policies::{Pinned, Principal, Target};
+use bifrost_providers::chat::PartKind;
+use bifrost_providers::quirk;
+use bifrost_providers::scan::Splice;
+use bifrost_providers::{ChatRequest, Losses, Malformed, Text};
+use bytes::Bytes;
+
+use super::ask::{self, Ask};
+use super::lane::Lane;
+use super::offer::Offer;
+use super::refusal::Refusal;
+use crate::state::{Engine, ProviderState, State};
+
+/// A request on its way to its targets.
+#[derive(Debug)]
+pub struct Plan {
+    pub engine: Arc<Engine>,
+    pub state: Arc<State>,
+    pub ask: Arc<Ask>,
+    pub principal: Option<Arc<Principal>>,
+    /// Whose journal entries this request may restore.
+    pub owner: String,
+    pub targets: Vec<Target>,
+    /// The target to begin with: later turns stay where the first one was answered.
+    pub at: usize,
+    /// The gateway's tools, where any are offered.
+    pub offer: Option<Offer>,
+    /// What is lost whichever target answers.
+    pub noted: Losses,
+    /// The canonical request, once something needs it.
+    chat: Option<ChatRequest>,
+}
+
+/// The body for one target, and what it cost to say it there.
+#[derive(Debug)]
+pub struct Prepared {
+    pub lane: Lane,
+    pub body: Bytes,
+    pub losses: Losses,
+    /// The gateway asked for a usage chunk that the client did not ask for.
+    pub hide_usage: bool,
+}
+
+impl Plan {
+    pub fn new(engine: Arc<Engine>, state: Arc<State>, ask: Arc<Ask>, principal: Option<Arc<Principal>>) -> Self {
+        let owner = principal.as_ref().map(|principal| principal.id.clone()).unwrap_or_default();
+        Self {
+            engine,
+            state,
+            ask,
+            principal,
+            owner,
+            targets: Vec::new(),
+            at: 0,
+            offer: None,
+            noted: Losses::default(),
+            chat: None,
+        }
+    }
+
+    /// Is the client waiting for a stream?
+    pub fn stream(&self) -> bool {
+        self.ask.scan.as_ref().is_ok_and(|scan| scan.stream)
+    }
+
+    /// The canonical request; decoded from the body at the first call.
+    pub fn decode(&mut self) -> Result<&mut ChatRequest, Malformed> {
+        if self.chat.is_none() {
+            let mut chat = self.ask.dialect.codec().decode_request(&self.ask.body)?;
+            // The gateway's own fields end here.
+            chat.extras.remove("fallbacks");
+            if chat.extras.find("provider").is_some_and(|value| value.get().starts_with('"')) {
+                chat.extras.remove("provider");
+            }
+            self.chat = Some(chat);
+        }
+        self.chat.as_mut().ok_or_else(|| Malformed { pointer: String::new(), expected: "a chat request".into() })
+    }
+
+    /// The canonical request, if it has been needed.
+    pub fn canonical(&mut self) -> Option<&mut ChatRequest> {
+        self.chat.as_mut()
+    }
+
+    /// Did the caller ask for the usage chunk of its stream?
+    pub fn wants_usage(&self) -> bool {
+        let scan = self.ask.scan.as_ref().ok();
+        let asked = scan.and_then(|scan| scan.stream_options.as_ref()?.include_usage.as_ref());
+        asked.is_some_and(|(_, asked)| *asked)
+    }
+
+    /// Puts back what the caller never saw of its own conversation: see [`super::journal`].
+    pub fn restore(&mut self) {
+        let (engine, owner) = (self.engine.clone(), self.owner.clone());
+        let Some(chat) = &mut self.chat else { return };
+        let mut restored = Vec::with_capacity(chat.messages.len());
+        for message in std::mem::take(&mut chat.messages) {
+            let call = message.parts.iter().find_map(|part| match &part.kind {
+                PartKind::ToolCall(call) => Some(call.id.to_plain()),
+                _ => None,
+            });
+            match call.and_then(|id| engine.journal.find(&owner, &id)) {
+                Some(stretch) => restored.extend(stretch.iter().cloned()),
+                None => restored.push(message),
+            }
+        }
+        chat.messages = restored;
+    }
+
+    /// The body for this target, in the lane that it takes.
+    pub fn prepare(&mut self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
+        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), self.offer.is_some());
+        let prepared = match lane {
+            Lane::Relay => self.splice(target, upstream)?,
+            Lane::Translate | Lane::Loop => self.translate(lane, target, upstream)?,
+        };
+        if self.ask.strict() && !prepared.losses.is_empty() {
+            return Err(Refusal::Strict(prepared.losses));
+        }
+        Ok(prepared)
+    }
+
+    /// The caller's own bytes, apart from the model's name and the gateway's own fields.
+    fn splice(&self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
+        let scan = self.ask.scan.as_ref().map_err(Clone::clone)?;
+        let mut splice = Splice::new(&self.ask.body);
+        if let Some(model) = scan.model.as_ref().filter(|model| model.name != target.model) {
+            splice.replace_text(&model.field, &target.model);
+        }
+        for own in [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)] {
+            if let Some(field) = own {
+                splice.remove(field);
+            }
+        }
+        let hide_usage = scan.stream && upstream.provider.takes_stream_options() && !self.wants_usage();
+        if hide_usage {
+            splice.ask_usage(scan);
+        }
+        Ok(Prepared { lane: Lane::Relay, body: splice.build(), losses: self.noted.clone(), hide_usage })
+    }
+
+    fn translate(&mut self, lane: Lane, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
+        let mut losses = self.noted.clone();
+        let stream = self.stream();
+        let mut chat = self.decode()?.clone();
+        chat.model = Text::from_plain(&target.model);
+        chat.stream = stream;
+        chat.include_usage = stream;
+        quirk::apply(upstream.provider.quirks(), &mut chat, &mut losses);
+        let body = upstream.provider.dialect().codec().encode_request(&chat, &mut losses);
+        Ok(Prepared { lane, body: Bytes::from(body), losses, hide_usage: false })
+    }
+
+    /// The provider key that the caller insists on, if it does.
+    pub fn pinned(&self) -> Option<Pinned<'_>> {
+        ask::text(&self.ask.headers, "x-bf-api-key-id")
+            .map(Pinned::Id)
+            .or_else(|| ask::text(&self.ask.headers, "x-bf-api-key").map(Pinned::Name))
+    }
+}

@@ -1,0 +1,199 @@
+//! Why a request is not answered, and how that reads in the caller's dialect.
+//!
+//! The one place where `Denied`, `Failure` and `Malformed` become a status, headers and a body; the HTTP layer and the stream
+//! writers only carry what is made here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrost_policies::Denied;
+use bifrost_providers::dialect::Problem;
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::provider::returnable;
+use bifrost_providers::{Dialect, Failure, Losses, Malformed};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::answer::{Reply, ReplyBody};
+
+/// The end of a request that gets no answer.
+#[derive(Debug)]
+pub enum Refusal {
+    Denied(Denied),
+    /// The caller's body is not its dialect.
+    Malformed(Malformed),
+    /// The last word of the provider named, after all that could be tried was.
+    Failed { provider: Arc<str>, upstream: Dialect, failure: Box<Failure> },
+    /// `x-bf-strict`: what would have been lost.
+    Strict(Losses),
+    /// The tool loop's own deadline passed while a model or a tool was still at work.
+    RunDeadline(Duration),
+    /// Refused before any engine work: body size, content type, unknown route, missing header.
+    Http { status: StatusCode, kind: &'static str, message: String },
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl Refusal {
+    /// May another provider do better? Not when the caller is at fault, or when time is up.
+    pub fn may_fall_back(&self) -> bool {
+        match self {
+            Self::Failed { failure, .. } => failure.kind != FailureKind::TotalTimeout,
+            // The provider asked for has no place or no key for it; who asks is not the matter.
+            Self::Denied(denied) => matches!(
+                denied,
+                Denied::NoKeys { .. }
+                    | Denied::KeysResting { .. }
+                    | Denied::CredentialsExhausted { .. }
+                    | Denied::QueueFull { .. }
+            ),
+            Self::Malformed(_) | Self::Strict(_) | Self::RunDeadline(_) | Self::Http { .. } => false,
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied(denied) => {
+                StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Failed { failure, .. } => failure_status(failure),
+            Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RunDeadline(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Http { status, .. } => *status,
+        }
+    }
+
+    /// The gateway's machine-readable word for it.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Denied(denied) => denied.kind().to_owned(),
+            Self::Malformed(_) => "invalid_request_error".to_owned(),
+            Self::Failed { failure, .. } => failure_kind(failure),
+            Self::Strict(_) => "lossy_translation".to_owned(),
+            Self::RunDeadline(_) => "request_timed_out".to_owned(),
+            Self::Http { kind, .. } => (*kind).to_owned(),
+        }
+    }
+
+    pub fn message(&self) -> String {
+        match self {
+            Self::Denied(denied) => denied.to_string(),
+            Self::Malformed(malformed) if malformed.pointer.is_empty() => {
+                format!("invalid request body: {}", malformed.expected)
+            }
+            Self::Malformed(malformed) => format!("invalid request body at {malformed}"),
+            Self::Failed { provider, failure, .. } if failure.status.is_some() => {
+                format!("{provider}: {}", failure.message)
+            }
+            Self::Failed { provider, failure, .. } => format!("{provider}: {failure}"),
+            Self::Strict(losses) => {
+                let list: Vec<String> =
+                    losses.iter().map(|loss| format!("{}: {}", loss.pointer, loss.reason)).collect();
+                format!("x-bf-strict: this request would lose {}", list.join("; "))
+            }
+            Self::RunDeadline(bound) => format!("the tool loop did not finish within {bound:?}"),
+            Self::Http { message, .. } => message.clone(),
+        }
+    }
+
+    pub fn problem(&self, annex: Option<String>) -> Problem {
+        let (code, param) = match self {
+            Self::Failed { failure, .. } => (failure.provider_code.clone(), failure.param.clone()),
+            Self::Malformed(malformed) if !malformed.pointer.is_empty() => (None, Some(malformed.pointer.clone())),
+            _ => (None, None),
+        };
+        Problem { status: self.status(), kind: self.kind(), code, param, message: self.message(), annex }
+    }
+
+    /// The whole HTTP answer in the caller's dialect. A provider's own error body passes through to a client that speaks the
+    /// same dialect, because nothing says it better.
+    pub fn reply(&self, dialect: Dialect, annex: Option<String>) -> Reply {
+        let problem = self.problem(annex);
+        let body = match self {
+            Self::Failed { upstream, failure, .. } if *upstream == dialect && is_own_error(failure) => {
+                failure.body.clone()
+            }
+            _ => Bytes::from(dialect.codec().encode_error(&problem)),
+        };
+        let (status, headers) = (self.status(), self.headers());
+        Reply { status, headers, body: ReplyBody::Whole(body), problem: Some(Box::new(problem)) }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut wait = None;
+        match self {
+            Self::Failed { failure, .. } => {
+                headers = returnable(&failure.headers);
+                wait = failure.retry_after;
+            }
+            Self::Denied(denied) => {
+                wait = denied.retry_after();
+                if !denied.should_retry() {
+                    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                }
+            }
+            Self::Malformed(_) | Self::Strict(_) | Self::Http { .. } => {
+                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            Self::RunDeadline(_) => {}
+        }
+        let status = self.status();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            && !headers.contains_key(header::RETRY_AFTER)
+        {
+            let seconds = wait.unwrap_or(Duration::from_secs(1)).as_secs_f64().ceil().max(1.0);
+            if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {
+                headers.insert(header::RETRY_AFTER, value);
+            }
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
+    }
+}
+
+/// An error answer in JSON, with its status: only then is its body what a client of the dialect expects.
+fn is_own_error(failure: &Failure) -> bool {
+    failure.kind != FailureKind::Credential
+        && failure.status.is_some_and(|status| status.is_client_error() || status.is_server_error())
+        && failure.body.first() == Some(&b'{')
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&failure.body).is_ok()
+}
+
+fn failure_status(failure: &Failure) -> StatusCode {
+    use FailureKind as K;
+    match failure.kind {
+        // The caller's own credential was fine; the gateway's was not.
+        K::Credential | K::Connect | K::Broken | K::Unreadable => StatusCode::BAD_GATEWAY,
+        K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+        K::RateLimited => failure.status.filter(|status| status.is_client_error()).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
+        K::Unavailable => failure.status.filter(|status| !status.is_success()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        K::Rejected => failure.status.filter(|status| status.is_client_error()).unwrap_or(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn failure_kind(failure: &Failure) -> String {
+    use FailureKind as K;
+    let own = match failure.kind {
+        K::Credential => return "upstream_credentials_exhausted".to_owned(),
+        K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => return "request_timed_out".to_owned(),
+        K::Connect => "upstream_connection_failed",
+        K::Broken => "upstream_connection_broken",
+        K::Unreadable => "upstream_unreadable_answer",
+        K::RateLimited => "rate_limited",
+        K::Unavailable => "upstream_unavailable",
+        K::Rejected => "invalid_request_error",
+    };
+    failure.provider_type.clone().unwrap_or_else(|| own.to_owned())
+}

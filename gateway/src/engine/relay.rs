@@ -1,0 +1,261 @@
+//! The relay lane: the provider's bytes are the client's bytes, apart from the edits that the gateway declares.
+//!
+//! Declared edits: `extra_fields` in the last chunk of OpenAI-shaped streams and replies, the usage-only chunk hidden from a
+//! client that did not ask for it, a missing `[DONE]` supplied.
+
+use std::convert::Infallible;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bifrost_providers::dialect::WriterOptions;
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::sse::Event;
+use bifrost_providers::tap::Seen;
+use bifrost_providers::{Dialect, Failure, Losses};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::time::Sleep;
+
+use super::annex;
+use super::dispatch::Served;
+use super::grant::Grant;
+use super::hold::Held;
+use super::refusal::Refusal;
+
+/// How long a finished stream may keep its connection open before it is cut: long enough for the last chunk to arrive and the
+/// connection to be reused, short enough that a provider which only pings after its end costs nothing.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A relayed stream.
+#[derive(Debug)]
+pub struct RelayBody {
+    held: Held,
+    dialect: Dialect,
+    served: Served,
+    losses: Losses,
+    grant: Option<Grant>,
+    /// The chunk that may turn out to be the last one, and so gets `extra_fields`.
+    last: Option<Bytes>,
+    finished: bool,
+    /// Rings when a reply that is complete has still not been ended by its provider.
+    grace: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<Sleep>>>,
+    closed: bool,
+}
+
+impl RelayBody {
+    pub fn new(held: Held, served: Served, losses: Losses, grant: Grant) -> Self {
+        Self {
+            held,
+            dialect: served.upstream,
+            served,
+            losses,
+            grant: Some(grant),
+            last: None,
+            finished: false,
+            grace: None,
+            linger: None,
+            closed: false,
+        }
+    }
+
+    /// Takes one event; what the client gets of it goes to `out`.
+    fn take(&mut self, event: Event, seen: &Seen, out: &mut Outgoing) {
+        match seen {
+            // The client did not ask for it; the gateway did.
+            Seen::Usage if self.served.hide_usage => {}
+            Seen::Finish | Seen::Usage => {
+                self.finished = true;
+                self.release(out);
+                if self.dialect == Dialect::OpenAiChat {
+                    self.last = Some(event.raw);
+                } else {
+                    out.push(event.raw);
+                }
+            }
+            Seen::Terminal => {
+                self.release_with_annex(out);
+                out.push(event.raw);
+                self.end_well();
+            }
+            Seen::Preamble | Seen::Content | Seen::Error(_) => {
+                self.release(out);
+                out.push(event.raw);
+            }
+        }
+    }
+
+    /// The held chunk was not the last one after all.
+    fn release(&mut self, out: &mut Outgoing) {
+        if let Some(last) = self.last.take() {
+            out.push(last);
+        }
+    }
+
+    fn release_with_annex(&mut self, out: &mut Outgoing) {
+        let (Some(last), Some(grant)) = (self.last.take(), self.grant.as_ref()) else { return };
+        out.push(with_annex(&last, &annex::extra_fields(grant, &self.losses, None)));
+    }
+
+    /// The body ended without its terminator: fine after the finish, a broken stream before.
+    fn end_of_body(&mut self, out: &mut Outgoing) {
+        if self.finished {
+            self.release_with_annex(out);
+            if self.dialect == Dialect::OpenAiChat {
+                out.push(Bytes::from_static(b"data: [DONE]\n\n"));
+            }
+            self.end_well();
+            return;
+        }
+        self.fail(Box::new(Failure::new(FailureKind::Broken, "the provider's stream ended before its end")), out);
+    }
+
+    fn end_well(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            let tap = self.held.tap();
+            grant.succeed(tap.usage().as_ref(), tap.finish().map(|finish| finish.to_plain().into_owned()));
+        }
+        self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+    }
+
+    fn fail(&mut self, failure: Box<Failure>, out: &mut Outgoing) {
+        self.release(out);
+        let refusal =
+            Refusal::Failed { provider: self.served.provider.clone(), upstream: self.dialect, failure };
+        let mut event = Vec::new();
+        let mut writer = self.dialect.codec().writer(WriterOptions::default());
+        writer.fail(&refusal.problem(None), &mut event);
+        out.push(Bytes::from(event));
+        if let Some(grant) = self.grant.take() {
+            grant.fail(&refusal, self.held.tap().usage().as_ref());
+        }
+        self.closed = true;
+    }
+
+    /// A provider that has said everything, and then only pings, is not waited for.
+    fn poll_grace(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) {
+        if !self.held.tap().is_complete() || self.linger.is_some() || self.closed {
+            return;
+        }
+        let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if grace.as_mut().poll(cx).is_ready() {
+            self.end_of_body(out);
+        }
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.held.poll_end(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.linger.as_mut().map_or(Poll::Ready(()), |sleep| sleep.as_mut().poll(cx))
+    }
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let mut out = Outgoing::default();
+        while !this.closed && this.linger.is_none() {
+            match this.held.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok((event, seen)))) => {
+                    if let Some(grant) = this.grant.as_mut() {
+                        grant.first_content();
+                    }
+                    this.take(event, &seen, &mut out);
+                }
+                Poll::Ready(Some(Err(failure))) => this.fail(failure, &mut out),
+                Poll::Ready(None) => this.end_of_body(&mut out),
+            }
+        }
+        this.poll_grace(cx, &mut out);
+        if let Some(chunk) = out.take() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if this.linger.is_some() && !this.closed {
+            std::task::ready!(this.poll_linger(cx));
+            this.closed = true;
+        }
+        if this.closed { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+/// Bytes for the client: one event stays the slice it is, several are joined.
+#[derive(Default)]
+struct Outgoing {
+    only: Option<Bytes>,
+    joined: BytesMut,
+}
+
+impl Outgoing {
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.only.is_none() && self.joined.is_empty() {
+            self.only = Some(bytes);
+            return;
+        }
+        if let Some(first) = self.only.take() {
+            self.joined.extend_from_slice(&first);
+        }
+        self.joined.extend_from_slice(&bytes);
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        self.only.take().or_else(|| (!self.joined.is_empty()).then(|| self.joined.split().freeze()))
+    }
+}
+
+/// A whole reply, as it came but for `extra_fields` where the dialect has them.
+pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> Bytes {
+    match dialect {
+        Dialect::OpenAiChat => with_annex(&body, &annex::extra_fields(grant, losses, None)),
+        Dialect::AnthropicMessages => body,
+    }
+}
+
+/// The same JSON object (or event around one) with `extra_fields` as its last field.
+pub fn with_annex(body: &Bytes, annex: &str) -> Bytes {
+    let Some(end) = memchr::memrchr(b'}', body) else { return body.clone() };
+    let (head, tail) = body.split_at(end);
+    let empty = head.trim_ascii_end().ends_with(b"{");
+    let mut out = BytesMut::with_capacity(body.len() + annex.len() + 20);
+    out.extend_from_slice(head);
+    out.extend_from_slice(if empty { b"\"extra_fields\":" } else { b",\"extra_fields\":" });
+    out.extend_from_slice(annex.as_bytes());
+    out.extend_from_slice(tail);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_annex_is_the_last_field_of_a_body_or_an_event() {
+        for (body, want) in [
+            (r#"{"a":{}}"#, r#"{"a":{},"extra_fields":{"x":1}}"#),
+            ("{}", r#"{"extra_fields":{"x":1}}"#),
+            ("data: {\"a\":1}\n\n", "data: {\"a\":1,\"extra_fields\":{\"x\":1}}\n\n"),
+        ] {
+            assert_eq!(with_annex(&Bytes::from(body), r#"{"x":1}"#), want);
+        }
+    }
+
+    #[test]
+    fn one_event_is_not_copied() {
+        let event = Bytes::from_static(b"data: 1\n\n");
+        let mut out = Outgoing::default();
+        out.push(event.clone());
+        assert_eq!(out.take().unwrap().as_ptr(), event.as_ptr());
+        out.push(event.clone());
+        out.push(event);
+        assert_eq!(out.take().unwrap(), "data: 1\n\ndata: 1\n\n");
+    }
+}

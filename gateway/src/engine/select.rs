@@ -1,0 +1,49 @@
+//! Which of the tool servers' tools this caller gets: the one question that offering and executing both ask.
+
+use std::collections::BTreeMap;
+
+use bifrost_mcp::{Caller, Rights, Selection};
+use bifrost_mcp::Allow;
+use bifrost_policies::{AllowList, Principal};
+use http::HeaderMap;
+
+use super::ask;
+use crate::state::State;
+
+const CLIENTS: &str = "x-bf-mcp-include-clients";
+const TOOLS: &str = "x-bf-mcp-include-tools";
+
+/// The tools to add to a chat request; `None` where there are none, or where the operator adds them only on demand.
+pub fn offered(state: &State, headers: &HeaderMap, principal: Option<&Principal>) -> Option<Selection> {
+    let on_demand = !state.auto_inject;
+    if on_demand && !headers.contains_key(CLIENTS) && !headers.contains_key(TOOLS) {
+        return None;
+    }
+    if state.hub.catalog().tools().is_empty() {
+        return None;
+    }
+    Some(allowed(state, headers, principal)).filter(|selection| !selection.tools().is_empty())
+}
+
+/// Every tool that this caller may see and run.
+pub fn allowed(state: &State, headers: &HeaderMap, principal: Option<&Principal>) -> Selection {
+    let clients = ask::list(headers, CLIENTS);
+    let tools = ask::list(headers, TOOLS);
+    let rights = principal.map_or(Rights::All, rights);
+    let caller = Caller { include_clients: clients.as_deref(), include_tools: tools.as_deref(), rights: &rights };
+    Selection::new(&state.hub.catalog(), &caller)
+}
+
+/// A virtual key has exactly the tools that it was granted; nobody in particular has all.
+fn rights(principal: &Principal) -> Rights {
+    let granted = principal.tools.servers.iter().map(|(server, allow)| (server.clone(), granted(allow)));
+    Rights::OnlyGranted(granted.collect::<BTreeMap<_, _>>())
+}
+
+fn granted(allow: &AllowList) -> Allow {
+    match allow {
+        AllowList::All => Allow::All,
+        AllowList::None => Allow::None,
+        AllowList::Only(names) => Allow::Only(names.clone()),
+    }
+}

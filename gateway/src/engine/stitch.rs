@@ -1,0 +1,185 @@
+//! Joins the turns of a conversation with tools into one well-formed reply on the wire.
+//!
+//! Blocks are renumbered, inner beginnings and ends dropped, the gateway's own tool calls hidden, usage summed by the caller.
+//! A client sees one reply, whatever happened behind it.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bifrost_providers::chat::{Extras, Part, PartKind};
+use bifrost_providers::dialect::{EventWriter, Problem, WriterOptions};
+use bifrost_providers::event::{Block, Delta};
+use bifrost_providers::reply::{Finish, Usage};
+use bifrost_providers::{ChatEvent, Dialect, Losses, Text};
+use bytes::Bytes;
+
+/// Whether a block reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    Shown,
+    Hidden,
+}
+
+/// One reply being written, over one or more turns.
+pub struct Stitch {
+    writer: Box<dyn EventWriter>,
+    client: Dialect,
+    out: Vec<u8>,
+    started: bool,
+    /// Blocks shown so far, which is the next block's index.
+    shown: u32,
+    /// This turn's block indexes to the client's; hidden blocks have none.
+    places: HashMap<u32, Option<u32>>,
+    /// Text was shown in an earlier turn, and the next text must not run into it.
+    text_before: bool,
+    turn: usize,
+    /// How the choices of the current turn ended, until it is known whether that is the end of the reply.
+    ends: Vec<(u32, Finish, Extras)>,
+    tail: Extras,
+}
+
+impl Stitch {
+    pub fn new(client: Dialect, options: WriterOptions) -> Self {
+        Self {
+            writer: client.codec().writer(options),
+            client,
+            out: Vec::new(),
+            started: false,
+            shown: 0,
+            places: HashMap::new(),
+            text_before: false,
+            turn: 0,
+            ends: Vec::new(),
+            tail: Extras::default(),
+        }
+    }
+
+    pub fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.places.clear();
+        self.ends.clear();
+    }
+
+    /// Takes one event of the current turn. `sight` decides about each tool call by its name.
+    pub fn event(&mut self, event: ChatEvent, sight: impl Fn(&str) -> Sight) {
+        match event {
+            ChatEvent::Start(mut start) => {
+                if !std::mem::replace(&mut self.started, true) {
+                    start.created.get_or_insert_with(unix_seconds);
+                    self.write(&ChatEvent::Start(start));
+                }
+            }
+            ChatEvent::Open { index, choice, block } => self.open(index, choice, block, sight),
+            ChatEvent::Delta { index, delta } => {
+                if let Some(Some(place)) = self.places.get(&index).copied() {
+                    self.write(&ChatEvent::Delta { index: place, delta });
+                }
+            }
+            ChatEvent::Close { index } => {
+                if let Some(Some(place)) = self.places.get(&index).copied() {
+                    self.write(&ChatEvent::Close { index: place });
+                }
+            }
+            ChatEvent::End { choice, finish, extras } => self.ends.push((choice, finish, extras)),
+            ChatEvent::Stop { extras, .. } => self.tail = extras,
+            foreign @ ChatEvent::Foreign { .. } => self.write(&foreign),
+        }
+    }
+
+    fn open(&mut self, index: u32, choice: u32, block: Block, sight: impl Fn(&str) -> Sight) {
+        if let Block::ToolCall { name, .. } = &block
+            && sight(&name.to_plain()) == Sight::Hidden
+        {
+            self.places.insert(index, None);
+            return;
+        }
+        let place = self.next_place();
+        self.places.insert(index, Some(place));
+        let is_text = matches!(block, Block::Text { .. });
+        self.write(&ChatEvent::Open { index: place, choice, block });
+        if is_text {
+            self.separate(place);
+        }
+    }
+
+    /// Dialects with blocks keep the turns' texts apart; OpenAI's one string needs a blank line.
+    fn separate(&mut self, place: u32) {
+        if self.client == Dialect::OpenAiChat && self.turn > 1 && self.text_before {
+            let blank = Text::from_plain("\n\n");
+            self.write(&ChatEvent::Delta { index: place, delta: Delta::Text(blank) });
+            self.text_before = false;
+        } else if self.turn == 1 {
+            self.text_before = true;
+        }
+    }
+
+    /// Writes a finished part as a block of its own: a call that a limit left unanswered, or the gateway's own words.
+    pub fn show(&mut self, part: &Part) {
+        let (block, delta) = match &part.kind {
+            PartKind::Text(text) => (Block::Text { extras: Extras::default() }, Delta::Text(text.clone())),
+            PartKind::ToolCall(call) => {
+                let (id, name, custom) = (call.id.clone(), call.name.clone(), call.custom);
+                let block = Block::ToolCall { id, name, custom, extras: Extras::default() };
+                (block, Delta::Arguments(call.arguments.clone()))
+            }
+            // Nothing else is ever held back.
+            _ => return,
+        };
+        let index = self.next_place();
+        self.write(&ChatEvent::Open { index, choice: 0, block });
+        self.write(&ChatEvent::Delta { index, delta });
+        self.write(&ChatEvent::Close { index });
+    }
+
+    /// The reply is complete. `finish` replaces what the last turn said, where given.
+    pub fn end(&mut self, finish: Option<Finish>, usage: Option<Usage>, annex: &str) {
+        let mut ends = std::mem::take(&mut self.ends);
+        if let Some(finish) = finish {
+            let extras = ends.pop().map(|(_, _, extras)| extras).unwrap_or_default();
+            ends = vec![(0, finish, extras)];
+        }
+        for (choice, finish, extras) in ends {
+            self.write(&ChatEvent::End { choice, finish, extras });
+        }
+        let extras = std::mem::take(&mut self.tail);
+        self.writer.write(&ChatEvent::Stop { usage, extras }, Some(annex), &mut self.out);
+    }
+
+    pub fn fail(&mut self, problem: &Problem) {
+        self.writer.fail(problem, &mut self.out);
+    }
+
+    pub fn losses(&self) -> &Losses {
+        self.writer.losses()
+    }
+
+    /// How the last turn ended, by the provider's words.
+    pub fn finish(&self) -> Option<&Finish> {
+        self.ends.first().map(|(_, finish, _)| finish)
+    }
+
+    /// What has been written since the last call: whole events only.
+    pub fn take(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.out))
+    }
+
+    fn next_place(&mut self) -> u32 {
+        let place = self.shown;
+        self.shown = self.shown.saturating_add(1);
+        place
+    }
+
+    fn write(&mut self, event: &ChatEvent) {
+        self.writer.write(event, None, &mut self.out);
+    }
+}
+
+impl std::fmt::Debug for Stitch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stitch").field("turn", &self.turn).field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

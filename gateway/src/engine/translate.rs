@@ -1,0 +1,219 @@
+//! Turns into replies: the canonical lanes' two ways of answering, whole and growing.
+//!
+//! Both read turns the same way and let [`Talk`] decide what follows; they differ only in where the parts go.
+
+use bifrost_providers::chat::{Part, PartKind};
+use bifrost_providers::dialect::WriterOptions;
+use bifrost_providers::event::{Fold, unfold};
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::{ChatEvent, ChatReply, Dialect, Failure, Text};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::agent::{Ending, Step, Talk};
+use super::annex;
+use super::answer::{Reply, ReplyBody};
+use super::dispatch::{LINGER, Served, Source, Started};
+use super::grant::Grant;
+use super::hold::Held;
+use super::pump::Outlet;
+use super::refusal::Refusal;
+use super::stitch::{Sight, Stitch};
+
+/// Answers whole: turns until the end, then one body.
+pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result<Reply, Refusal> {
+    let mut started = first;
+    let mut shown: Vec<Part> = Vec::new();
+    loop {
+        let Started { served, source } = started;
+        let mut reply = read_whole(&served, source)?;
+        let step = talk.after_turn(&reply, grant).await?;
+        match step {
+            Step::Again => {
+                shown.extend(reply.choices.first().map(|choice| talk.visible(&choice.parts)).unwrap_or_default());
+                drop(served);
+                started = talk.ask(grant).await?;
+            }
+            Step::Done(ending) => {
+                finish_whole(talk, &mut reply, shown, ending);
+                return Ok(encode(talk, &reply, &served, grant));
+            }
+        }
+    }
+}
+
+fn read_whole(served: &Served, source: Source) -> Result<ChatReply, Refusal> {
+    let Source::Whole { body, .. } = source else {
+        return Err(failed(served, Failure::new(FailureKind::Unreadable, "a stream that nobody asked for")));
+    };
+    served.upstream.codec().decode_reply(&body).map_err(|malformed| unreadable(served, &malformed.to_string()))
+}
+
+/// Joins what earlier turns showed with the last turn's visible parts.
+fn finish_whole(talk: &Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending: Ending) {
+    if talk.offers_tools()
+        && let Some(choice) = reply.choices.first_mut()
+    {
+        let last = talk.visible(&choice.parts);
+        if talk.plan.ask.dialect == Dialect::OpenAiChat && has_text(&shown) && has_text(&last) {
+            // One string has no blocks: a blank line keeps the turns apart, as it does on the stream.
+            shown.push(Part::from(PartKind::Text(Text::from_plain("\n\n"))));
+        }
+        shown.extend(last);
+        shown.extend(ending.reveal);
+        choice.parts = shown;
+        if let Some(finish) = ending.finish {
+            choice.finish = finish;
+        }
+        reply.choices.truncate(1);
+        if talk.facts.turns > 1 {
+            reply.usage.clone_from(&talk.usage);
+        }
+    }
+}
+
+fn encode(talk: &mut Talk, reply: &ChatReply, served: &Served, grant: &mut Grant) -> Reply {
+    let codec = talk.plan.ask.dialect.codec();
+    let mut losses = std::mem::take(&mut talk.losses);
+    // Encoded once to learn what is lost, so that the body itself can say it.
+    let draft = codec.encode_reply(reply, None, &mut losses);
+    grant.lost(&losses);
+    let facts = talk.offers_tools().then_some(&talk.facts);
+    let annex = annex::extra_fields(grant, &losses, facts);
+    let body = match talk.plan.ask.dialect {
+        Dialect::OpenAiChat => super::relay::with_annex(&Bytes::from(draft), &annex),
+        Dialect::AnthropicMessages => Bytes::from(draft),
+    };
+    let mut headers = served.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    annex::headers(&mut headers, &talk.plan.ask, grant, grant.facts().losses.len());
+    Reply { status: StatusCode::OK, headers, body: ReplyBody::Whole(body), problem: None }
+}
+
+fn has_text(parts: &[Part]) -> bool {
+    parts.iter().any(|part| matches!(&part.kind, PartKind::Text(text) if !text.is_empty()))
+}
+
+/// Answers as it grows. Runs inside the response body; every way out ends the stream properly and settles the grant.
+pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet) {
+    let options = WriterOptions { include_usage: talk.plan.wants_usage() };
+    let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
+    let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
+    grant.lost(stitch.losses());
+    let finish = stitch.finish().map(|finish| format!("{:?}", finish.reason).to_lowercase());
+    match ended {
+        Ok(ending) => {
+            talk.losses.extend(stitch.losses().clone());
+            let facts = talk.offers_tools().then_some(&talk.facts);
+            let annex = annex::extra_fields(&grant, &talk.losses, facts);
+            for part in &ending.reveal {
+                stitch.show(part);
+            }
+            stitch.end(ending.finish, talk.usage.clone(), &annex);
+            out.send(stitch.take()).await;
+            grant.succeed(talk.usage.as_ref(), finish);
+        }
+        Err(refusal) => {
+            stitch.fail(&refusal.problem(Some(annex::extra_fields(&grant, &talk.losses, None))));
+            out.send(stitch.take()).await;
+            grant.fail(&refusal, talk.usage.as_ref());
+        }
+    }
+}
+
+async fn live_turns(
+    talk: &mut Talk,
+    first: Started,
+    grant: &mut Grant,
+    stitch: &mut Stitch,
+    out: &Outlet,
+) -> Result<Ending, Refusal> {
+    let mut started = first;
+    loop {
+        stitch.begin_turn();
+        let (deadline, bound) = talk.deadline();
+        let turn = live_turn(talk, started, grant, stitch, out);
+        let reply = match tokio::time::timeout_at(deadline.into(), turn).await {
+            Ok(reply) => reply?,
+            Err(_) => return Err(Refusal::RunDeadline(bound)),
+        };
+        match talk.after_turn(&reply, grant).await? {
+            Step::Again => started = talk.ask(grant).await?,
+            Step::Done(ending) => return Ok(ending),
+        }
+    }
+}
+
+/// Passes one turn on as it arrives and returns it whole.
+async fn live_turn(
+    talk: &Talk,
+    started: Started,
+    grant: &mut Grant,
+    stitch: &mut Stitch,
+    out: &Outlet,
+) -> Result<ChatReply, Refusal> {
+    let Started { served, source } = started;
+    let mut fold = Fold::new();
+    let mut take = |events: &mut Vec<ChatEvent>, stitch: &mut Stitch| {
+        for event in events.drain(..) {
+            fold.push(&event);
+            stitch.event(event, |name| if talk.hides(name) { Sight::Hidden } else { Sight::Shown });
+        }
+        stitch.take()
+    };
+    match source {
+        Source::Whole { .. } => {
+            // The provider answered a stream request whole: the client still gets its stream.
+            let reply = read_whole(&served, source)?;
+            let mut events = unfold(&reply);
+            grant.first_content();
+            let chunk = take(&mut events, stitch);
+            out.send(chunk).await;
+        }
+        Source::Stream(mut held) => {
+            let mut reader = served.upstream.codec().reader();
+            let mut events = Vec::new();
+            while let Some(next) = held.next().await {
+                let (event, _) = next.map_err(|failure| failed(&served, *failure))?;
+                if event.is_comment() {
+                    continue;
+                }
+                grant.first_content();
+                reader.read(&event.frame, &mut events).map_err(|failure| failed(&served, *failure))?;
+                let chunk = take(&mut events, stitch);
+                out.send(chunk).await;
+                if reader.is_done() || held.tap().is_complete() {
+                    break;
+                }
+            }
+            reader.finish(&mut events).map_err(|failure| failed(&served, *failure))?;
+            let chunk = take(&mut events, stitch);
+            out.send(chunk).await;
+            let_go(held).await;
+        }
+    }
+    Ok(fold.finish())
+}
+
+/// Reads on to the end of a finished body, briefly, so that its connection can be used again.
+async fn let_go(mut held: Box<Held>) {
+    let _ = tokio::time::timeout(LINGER, std::future::poll_fn(|cx| held.poll_end(cx))).await;
+}
+
+fn failed(served: &Served, failure: Failure) -> Refusal {
+    Refusal::Failed { provider: served.provider.clone(), upstream: served.upstream, failure: Box::new(failure) }
+}
+
+fn unreadable(served: &Served, why: &str) -> Refusal {
+    failed(served, Failure::new(FailureKind::Unreadable, format!("the reply is not {}: {why}", served.upstream.name())))
+}
+
+/// The head of a stream in the client's dialect.
+pub fn event_stream_headers(served: &Served) -> HeaderMap {
+    let mut headers = served.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers
+}

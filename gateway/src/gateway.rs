@@ -1,0 +1,131 @@
+//! One running gateway: started from settings, stopped in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrost_mcp::Observer;
+use bifrost_mcp::LocalSource;
+use bifrost_mcp::State as ToolServer;
+use bifrost_providers::catalog;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::engine::journal::MemoryJournal;
+use crate::http;
+use crate::http::listen::Listener;
+use crate::metrics::Metrics;
+use crate::record::{Log, LogStyle};
+use crate::state::{self, BuildError, Engine, Surroundings};
+use crate::tasks::Tasks;
+
+/// What an embedding program decides beside the settings.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub log_style: LogStyle,
+    /// The `bifrost` binary, which takes stdio tool servers down with the gateway even when that is killed. Without it they
+    /// end with an orderly stop only.
+    pub guard: Option<PathBuf>,
+    /// Tools of the embedding program itself.
+    pub local_tools: Vec<LocalSource>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Settings(#[from] BuildError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running gateway. Dropped without [`Gateway::stop`], it ends with its runtime.
+#[derive(Debug)]
+pub struct Gateway {
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    /// Fires when the last connection has ended.
+    served: CancellationToken,
+}
+
+/// Time for what must end after the last request: tool servers, the log.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// The providers that a start without a file looks for, with the variables that hold their keys.
+pub fn usual_providers() -> Vec<(&'static str, &'static [&'static str])> {
+    catalog::rows().iter().filter(|row| !row.key_env.is_empty()).map(|row| (row.name, row.key_env)).collect()
+}
+
+impl Gateway {
+    /// Binds the port, starts the tool servers, waits for them up to the configured bound, and serves.
+    pub async fn start(settings: &Settings, options: Options) -> Result<Self, StartError> {
+        // A second provider of cryptography in the process is fine as long as it is the same one.
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let (host, port) = (settings.listen.host.as_str(), settings.listen.port);
+        let listener = Listener::bind(host, port)
+            .await
+            .map_err(|source| StartError::Listen { address: format!("{host}:{port}"), source })?;
+        let address = listener.address;
+        let tasks = Tasks::default();
+        let metrics = Arc::new(Metrics::new(settings.client.prometheus_labels.clone())?);
+        let style = if settings.client.enable_logging { options.log_style } else { LogStyle::Off };
+        let log = Arc::new(Log::new(style));
+        log.start(&tasks);
+        let observer = Arc::new(ToolMetrics(metrics.clone()));
+        let Options { guard, local_tools, .. } = options;
+        let surroundings = Surroundings { tasks: tasks.clone(), observer, guard, local_tools };
+        let state = state::state(settings, surroundings)?;
+        state.hub.settled(settings.tools.start_bound).await;
+        let journal = Arc::new(MemoryJournal::default());
+        let engine = Arc::new(Engine::new(state, metrics, log, journal, tasks.clone()));
+        let router = http::router(engine.clone());
+        let served = CancellationToken::new();
+        let all_served = served.clone().drop_guard();
+        tasks.clone().spawn(async move {
+            listener.serve(router, tasks).await;
+            drop(all_served);
+        });
+        Ok(Self { engine, address, served })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Takes nothing new, finishes what runs (at most `drain`), then takes down tool servers and writes the last records.
+    pub async fn stop(self, drain: Duration) {
+        let tasks = &self.engine.tasks;
+        tasks.draining().cancel();
+        let drained = tokio::time::timeout(drain, self.served.cancelled()).await.is_ok();
+        if !drained {
+            tracing::warn!(drain_s = drain.as_secs(), "requests were still running at the end of the drain");
+        }
+        self.engine.state().hub.close().await;
+        tasks.cancelled().cancel();
+        if !tasks.ended(CLOSING).await {
+            tracing::warn!("background tasks did not end in time");
+        }
+    }
+}
+
+/// Tool calls and state changes into metrics and the log.
+#[derive(Debug)]
+struct ToolMetrics(Arc<Metrics>);
+
+impl Observer for ToolMetrics {
+    fn call_finished(&self, server: &str, tool: &str, duration: Duration, error: Option<&'static str>) {
+        self.0.tool(server, tool, "tools/call", error, duration.as_secs_f64());
+    }
+
+    fn state_changed(&self, _server: &str, _state: &ToolServer) {
+        // The hub logs its own state changes, with their reasons.
+    }
+}

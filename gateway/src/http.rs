@@ -1,0 +1,115 @@
+//! The HTTP surface: routes, bodies in and out. Decides nothing about a request beyond what its path and size say.
+
+pub mod body;
+pub mod chat;
+pub mod error;
+pub mod health;
+pub mod listen;
+pub mod models;
+pub mod sse;
+pub mod tools;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{OriginalUri, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bifrost_providers::Dialect;
+use http::{HeaderValue, StatusCode};
+use http_body::Body as _;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::state::Engine;
+
+/// One way in to chat: a path, the dialect spoken there, and the provider of a model that names none.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix {
+    pub path: &'static str,
+    pub dialect: Dialect,
+    pub default_provider: Option<&'static str>,
+}
+
+/// Every chat route. A further SDK's base URL is a row here.
+const CHAT: &[Prefix] = &[
+    Prefix { path: "/v1/chat/completions", dialect: Dialect::OpenAiChat, default_provider: None },
+    Prefix { path: "/openai/chat/completions", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
+    Prefix { path: "/openai/v1/chat/completions", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
+    Prefix { path: "/anthropic/v1/messages", dialect: Dialect::AnthropicMessages, default_provider: Some("anthropic") },
+];
+
+/// Every list of models.
+const MODELS: &[Prefix] = &[
+    Prefix { path: "/v1/models", dialect: Dialect::OpenAiChat, default_provider: None },
+    Prefix { path: "/openai/models", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
+    Prefix { path: "/openai/v1/models", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
+    Prefix { path: "/anthropic/v1/models", dialect: Dialect::AnthropicMessages, default_provider: Some("anthropic") },
+];
+
+/// The whole surface.
+pub fn router(engine: Arc<Engine>) -> Router {
+    let mut router = Router::new();
+    for prefix in CHAT {
+        let handler = move |State(engine): State<Arc<Engine>>, request: Request| chat::answer(engine, prefix, request);
+        router = router.route(prefix.path, post(handler));
+    }
+    for prefix in MODELS {
+        let handler = move |State(engine): State<Arc<Engine>>, request: Request| models::list(engine, prefix, request);
+        router = router.route(prefix.path, get(handler));
+    }
+    router
+        .route("/v1/mcp/tool/execute", post(tools::execute))
+        .route("/health", get(health::health))
+        .route("/metrics", get(health::metrics))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(middleware::from_fn_with_state(engine.clone(), count))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(engine)
+}
+
+/// The dialect whose errors a path's callers understand.
+pub fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/anthropic/") { Dialect::AnthropicMessages } else { Dialect::OpenAiChat }
+}
+
+/// Counts every exchange by route, method and status. An unknown path is one route, whatever it says.
+async fn count(State(engine): State<Arc<Engine>>, uri: OriginalUri, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = route_of(uri.path());
+    let method = request.method().clone();
+    let size = request.body().size_hint().lower();
+    let response = next.run(request).await;
+    let sizes = (size, response.body().size_hint().exact());
+    let seconds = began.elapsed().as_secs_f64();
+    engine.metrics.http(route, method_name(&method), response.status().as_u16(), seconds, sizes);
+    response
+}
+
+fn route_of(path: &str) -> &'static str {
+    const OTHERS: [&str; 3] = ["/v1/mcp/tool/execute", "/health", "/metrics"];
+    let rows = CHAT.iter().chain(MODELS).map(|prefix| prefix.path);
+    rows.chain(OTHERS).find(|known| *known == path).unwrap_or("other")
+}
+
+fn method_name(method: &http::Method) -> &'static str {
+    match *method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        http::Method::OPTIONS => "OPTIONS",
+        http::Method::HEAD => "HEAD",
+        http::Method::PUT => "PUT",
+        http::Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// A plain JSON answer.
+fn json(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,57 @@
+//! Collects a request body under a size cap and a deadline, before anything looks at it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::engine::refusal::Refusal;
+
+/// The longest a body may take to arrive. Big images over a slow line make it; a client that sends a byte a second does not.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The whole body, or why not: 413 before anything is buffered where the length is announced, 408, 415.
+pub async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Refusal> {
+    refuse_encodings(headers)?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > cap) {
+        return Err(too_large(cap));
+    }
+    let collected = tokio::time::timeout(DEADLINE, Limited::new(body, cap).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(cap)),
+        Ok(Err(error)) => Err(Refusal::Http {
+            status: StatusCode::BAD_REQUEST,
+            kind: "invalid_request_error",
+            message: format!("the request body could not be read: {error}"),
+        }),
+        Err(_) => Err(Refusal::Http {
+            status: StatusCode::REQUEST_TIMEOUT,
+            kind: "request_timeout",
+            message: format!("the request body did not arrive within {DEADLINE:?}"),
+        }),
+    }
+}
+
+fn too_large(cap: usize) -> Refusal {
+    Refusal::Http {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        kind: "request_too_large",
+        message: format!("the request body is larger than {cap} bytes (client.max_request_body_size_mb)"),
+    }
+}
+
+/// A compressed body could be a thousand times its size; nobody's SDK sends one.
+fn refuse_encodings(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding.as_bytes() != b"identity" => Err(Refusal::Http {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            kind: "unsupported_media_type",
+            message: "the request body is compressed; send it as it is".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The accept loop: HTTP/1.1 and HTTP/2 on one port, small writes sent at once, and a stop that finishes what runs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::tasks::Tasks;
+
+/// A client that takes longer to send its headers is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 1024;
+/// A pause after the system refused another connection (out of file descriptors): others must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound port, before anything is served on it.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    pub async fn bind(host: &str, port: u16) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((host, port)).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Accepts until the gateway drains, then waits for running requests, at most until it is cancelled.
+    pub async fn serve(self, router: Router, tasks: Tasks) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = tasks.draining().cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, _peer)) => open(stream, router.clone(), &graceful, &tasks),
+                Err(error) => {
+                    tracing::warn!(error = %error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tasks.cancelled().cancelled() => {}
+        }
+    }
+}
+
+fn open(stream: TcpStream, router: Router, graceful: &GracefulShutdown, tasks: &Tasks) {
+    // Without this, a small chunk behind another waits for the client's acknowledgement: 40 ms.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).adaptive_window(true);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let watched = graceful.watch(connection);
+    let cancelled = tasks.cancelled().clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            // How a connection ended is the client's affair; requests on it have their own records.
+            _ended = watched => {}
+            () = cancelled.cancelled() => {}
+        }
+    });
+}

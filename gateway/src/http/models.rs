@@ -1,0 +1,74 @@
+//! The list of models: every provider's own list, merged, with names that work here, less what the caller may not use.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use bifrost_policies::{Principal, identify};
+use bifrost_providers::Dialect;
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::{Map, Value, json};
+
+use super::{Prefix, error};
+use crate::engine::ask::credentials;
+use crate::engine::models::{Model, all};
+use crate::engine::refusal::Refusal;
+use crate::state::Engine;
+
+pub async fn list(engine: Arc<Engine>, prefix: &'static Prefix, request: Request) -> Response {
+    let (head, _body) = request.into_parts();
+    match merged(&engine, prefix, &head).await {
+        Ok(response) => response,
+        Err(refusal) => error::refused(&refusal, prefix.dialect, &head.headers),
+    }
+}
+
+async fn merged(engine: &Engine, prefix: &Prefix, head: &Parts) -> Result<Response, Refusal> {
+    let state = engine.state();
+    let principal = identify(&credentials(&head.headers), state.enforce_auth, &state.keyring)?;
+    let query = head.uri.query().unwrap_or_default();
+    let only = query.split('&').find_map(|pair| pair.strip_prefix("provider=")).filter(|name| !name.is_empty());
+    let models = all(&state, only).await;
+    let visible = models.iter().filter(|model| may_use(principal.as_deref(), model));
+    let body = match prefix.dialect {
+        Dialect::OpenAiChat => openai(visible),
+        Dialect::AnthropicMessages => anthropic(visible),
+    };
+    Ok(super::json(StatusCode::OK, body.to_string()))
+}
+
+fn may_use(principal: Option<&Principal>, model: &Model) -> bool {
+    principal.is_none_or(|principal| principal.grant(&model.provider, &model.id).is_ok())
+}
+
+/// <https://platform.openai.com/docs/api-reference/models/list>
+fn openai<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
+    let data: Vec<Value> = models
+        .map(|model| {
+            let mut entry = model.raw.clone();
+            entry.insert("id".into(), Value::String(model.name()));
+            entry.entry("object").or_insert_with(|| "model".into());
+            entry.entry("created").or_insert_with(|| 0.into());
+            entry.entry("owned_by").or_insert_with(|| Value::String(model.provider.to_string()));
+            Value::Object(entry)
+        })
+        .collect();
+    json!({ "object": "list", "data": data })
+}
+
+/// <https://docs.anthropic.com/en/api/models-list>
+fn anthropic<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
+    let data: Vec<Value> = models
+        .map(|model| {
+            let mut entry: Map<String, Value> = model.raw.clone();
+            entry.insert("id".into(), Value::String(model.name()));
+            entry.insert("type".into(), "model".into());
+            entry.entry("display_name").or_insert_with(|| Value::String(model.id.clone()));
+            entry.entry("created_at").or_insert_with(|| "1970-01-01T00:00:00Z".into());
+            Value::Object(entry)
+        })
+        .collect();
+    let id = |model: Option<&Value>| model.and_then(|model| model.get("id")).cloned().unwrap_or(Value::Null);
+    json!({ "first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data })
+}

@@ -1,0 +1,232 @@
+//! Keeps a stream alive while nothing comes: comment pings, from the moment the request is accepted.
+//!
+//! An error before the first byte is an ordinary status, so the head of a stream waits for the engine; but not for longer than
+//! one ping interval, because proxies on the way count silence too. After that the stream is open, and what happens is said
+//! inside it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bifrost_providers::Dialect;
+use bifrost_providers::dialect::WriterOptions;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::{Body, Frame};
+use tokio::time::Sleep;
+
+use crate::engine::answer::{Reply, ReplyBody, StreamBody};
+
+/// Silence after which a comment is sent. Load balancers cut at 60 s, some at 30 s.
+pub const PING_AFTER: Duration = Duration::from_secs(15);
+const PING: Bytes = Bytes::from_static(b": ping\n\n");
+
+/// An answer in the making.
+pub type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// Waits for the head of a stream, or opens it.
+pub async fn answer(dialect: Dialect, request_id: &str, mut work: Work, ping_after: Duration) -> Reply {
+    match tokio::time::timeout(ping_after, &mut work).await {
+        Ok(reply) => match reply.body {
+            ReplyBody::Events(body) => {
+                let paced = Paced::new(Stage::Flowing(body), dialect, ping_after);
+                Reply { body: ReplyBody::Events(Box::pin(paced)), ..reply }
+            }
+            ReplyBody::Whole(_) => reply,
+        },
+        Err(_) => {
+            let mut paced = Paced::new(Stage::Waiting(work), dialect, ping_after);
+            paced.due = true;
+            Reply {
+                status: StatusCode::OK,
+                headers: opened(request_id),
+                body: ReplyBody::Events(Box::pin(paced)),
+                problem: None,
+            }
+        }
+    }
+}
+
+fn opened(request_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", value);
+    }
+    headers
+}
+
+/// A stream with pings in its silences. Every chunk of the inner body ends with an event, so a ping never splits one.
+struct Paced {
+    stage: Stage,
+    dialect: Dialect,
+    every: Duration,
+    /// When something was sent last. The timer is only moved when it rings, not for every chunk.
+    last: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// A ping is owed at once.
+    due: bool,
+}
+
+enum Stage {
+    /// The engine has not answered yet; the head is already sent.
+    Waiting(Work),
+    Flowing(StreamBody),
+    Over,
+}
+
+impl Paced {
+    fn new(stage: Stage, dialect: Dialect, every: Duration) -> Self {
+        let timer = Box::pin(tokio::time::sleep(every));
+        Self { stage, dialect, every, last: Instant::now(), timer, due: false }
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match &mut self.stage {
+                Stage::Waiting(work) => {
+                    let reply = std::task::ready!(work.as_mut().poll(cx));
+                    match self.open(reply) {
+                        Some(last) => return Poll::Ready(Some(last)),
+                        None => continue,
+                    }
+                }
+                Stage::Flowing(body) => {
+                    return match std::task::ready!(body.as_mut().poll_frame(cx)) {
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(data) => Poll::Ready(Some(data)),
+                            Err(_trailers) => continue,
+                        },
+                        None => Poll::Ready(None),
+                    };
+                }
+                Stage::Over => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// The engine answered after the head was sent: a stream flows, a refusal becomes the one error event.
+    fn open(&mut self, reply: Reply) -> Option<Bytes> {
+        if let ReplyBody::Events(body) = reply.body {
+            self.stage = Stage::Flowing(body);
+            return None;
+        }
+        self.stage = Stage::Over;
+        let problem = reply.problem?;
+        let mut event = Vec::new();
+        self.dialect.codec().writer(WriterOptions::default()).fail(&problem, &mut event);
+        Some(Bytes::from(event))
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let quiet = self.last.elapsed();
+            let due = quiet >= self.every;
+            let rest = if due { self.every } else { self.every.saturating_sub(quiet) };
+            self.timer.as_mut().reset(tokio::time::Instant::now() + rest);
+            if due {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if std::mem::take(&mut this.due) {
+            return Poll::Ready(Some(Ok(Frame::data(PING))));
+        }
+        if let Poll::Ready(content) = this.poll_content(cx) {
+            this.last = Instant::now();
+            return Poll::Ready(content.map(|data| Ok(Frame::data(data))));
+        }
+        std::task::ready!(this.poll_ping(cx));
+        this.last = Instant::now();
+        Poll::Ready(Some(Ok(Frame::data(PING))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bifrost_providers::dialect::Problem;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::engine::pump::Pump;
+
+    async fn text(reply: Reply) -> String {
+        let ReplyBody::Events(body) = reply.body else { panic!("not a stream") };
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn stream(delay: Duration, then: Duration) -> Work {
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            let body = Pump::new(move |out| async move {
+                out.send(Bytes::from_static(b"data: 1\n\n")).await;
+                tokio::time::sleep(then).await;
+                out.send(Bytes::from_static(b"data: 2\n\n")).await;
+            });
+            Reply {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: ReplyBody::Events(Box::pin(body)),
+                problem: None,
+            }
+        })
+    }
+
+    const EVERY: Duration = Duration::from_millis(40);
+
+    #[tokio::test]
+    async fn a_quick_stream_has_no_pings() {
+        let reply = answer(Dialect::OpenAiChat, "r", stream(Duration::ZERO, Duration::ZERO), EVERY).await;
+        assert_eq!(text(reply).await, "data: 1\n\ndata: 2\n\n");
+    }
+
+    #[tokio::test]
+    async fn silence_before_and_inside_a_stream_is_filled() {
+        let reply = answer(Dialect::OpenAiChat, "r", stream(EVERY * 2, EVERY * 2), EVERY).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        let text = text(reply).await;
+        let (before, after) = text.split_once("data: 1\n\n").unwrap();
+        assert!(before.starts_with(": ping\n\n"), "{text}");
+        assert!(after.starts_with(": ping\n\n"), "{text}");
+        assert!(after.ends_with("data: 2\n\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_late_refusal_is_one_error_event() {
+        let work: Work = Box::pin(async {
+            tokio::time::sleep(EVERY * 2).await;
+            let problem = Problem {
+                status: StatusCode::BAD_GATEWAY,
+                kind: "upstream_unavailable".into(),
+                code: None,
+                param: None,
+                message: "down".into(),
+                annex: None,
+            };
+            Reply {
+                status: StatusCode::BAD_GATEWAY,
+                headers: HeaderMap::new(),
+                body: ReplyBody::Whole(Bytes::from_static(b"{}")),
+                problem: Some(Box::new(problem)),
+            }
+        });
+        let text = text(answer(Dialect::OpenAiChat, "r", work, EVERY).await).await;
+        let last = text.trim_end().rsplit("\n\n").next().unwrap();
+        assert!(last.starts_with("data: ") && last.contains("upstream_unavailable"), "{text}");
+        assert!(!text.contains("[DONE]"));
+    }
+}

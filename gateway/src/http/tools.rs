@@ -1,0 +1,135 @@
+//! `POST /v1/mcp/tool/execute`: runs one tool call that the caller has seen and approved.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bifrost_mcp::{CallError, CallLimits, Outcome};
+use bifrost_mcp::Tool;
+use bifrost_mcp::Decision;
+use bifrost_policies::{Denied, identify};
+use bifrost_providers::{Dialect, Malformed};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{body, error};
+use crate::engine::ask::credentials;
+use crate::engine::refusal::Refusal;
+use crate::engine::select;
+use crate::state::Engine;
+
+/// The wire form of a call and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Chat,
+    Responses,
+}
+
+/// One call to run.
+#[derive(Debug)]
+struct Call {
+    id: String,
+    name: String,
+    /// JSON text; empty for none.
+    arguments: String,
+}
+
+pub async fn execute(State(engine): State<Arc<Engine>>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    match run(&engine, request).await {
+        Ok(response) => response,
+        Err(refusal) => error::refused(&refusal, Dialect::OpenAiChat, &headers),
+    }
+}
+
+async fn run(engine: &Engine, request: Request) -> Result<Response, Refusal> {
+    let state = engine.state();
+    let format = format(request.uri().query().unwrap_or_default())?;
+    let (head, body) = request.into_parts();
+    let principal = identify(&credentials(&head.headers), state.enforce_auth, &state.keyring)?;
+    let body = body::collect(&head.headers, body, state.max_body_bytes).await?;
+    let call = read(&body, format)?;
+    let selection = select::allowed(&state, &head.headers, principal.as_deref());
+    let tool = permitted(selection.decide(&call.name), &call.name)?;
+    let limits = CallLimits { timeout: None, max_result_bytes: state.limits.max_result_bytes };
+    let outcome = state.hub.call(&tool, &call.arguments, limits).await;
+    if outcome.error == Some(CallError::Arguments) {
+        return Err(bad_request(outcome.text()));
+    }
+    Ok(super::json(StatusCode::OK, answer(format, &call, &outcome).to_string()))
+}
+
+fn permitted(decision: Decision, name: &str) -> Result<Arc<Tool>, Refusal> {
+    match decision {
+        Decision::Auto(tool) | Decision::Manual(tool) => Ok(tool),
+        Decision::Refused { reason } => Err(Denied::ToolBlocked { tool: name.to_owned(), reason }.into()),
+        Decision::Unknown => Err(Refusal::Http {
+            status: StatusCode::NOT_FOUND,
+            kind: "mcp_tool_not_found",
+            message: format!("tool '{name}' is not available or not permitted"),
+        }),
+    }
+}
+
+fn format(query: &str) -> Result<Format, Refusal> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+    match value {
+        None | Some("" | "chat") => Ok(Format::Chat),
+        Some("responses") => Ok(Format::Responses),
+        Some(_) => Err(bad_request("Invalid format value, must be 'chat' or 'responses'".to_owned())),
+    }
+}
+
+fn read(body: &[u8], format: Format) -> Result<Call, Refusal> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|fault| Malformed { pointer: String::new(), expected: fault.to_string() })?;
+    if !value.is_object() {
+        return Err(Malformed { pointer: String::new(), expected: "a JSON object: one tool call".into() }.into());
+    }
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (function, id) = match format {
+        Format::Chat => (value.get("function").unwrap_or(&value), text(value.get("id"))),
+        Format::Responses => (&value, text(value.get("call_id"))),
+    };
+    let name = text(function.get("name"));
+    if name.is_empty() {
+        return Err(bad_request("Tool function name is required".to_owned()));
+    }
+    let arguments = match function.get("arguments") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    Ok(Call { id, name, arguments })
+}
+
+fn answer(format: Format, call: &Call, outcome: &Outcome) -> Value {
+    match format {
+        Format::Chat => json!({ "role": "tool", "content": outcome.text(), "tool_call_id": call.id }),
+        Format::Responses => json!({ "type": "function_call_output", "call_id": call.id, "output": outcome.text() }),
+    }
+}
+
+fn bad_request(message: String) -> Refusal {
+    Refusal::Http { status: StatusCode::BAD_REQUEST, kind: "invalid_request_error", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_and_the_flat_one_are_read() {
+        for (body, format, want) in [
+            (r#"{"id":"c","type":"function","function":{"name":"t","arguments":"{}"}}"#, Format::Chat, ("c", "t", "{}")),
+            (r#"{"name":"t","arguments":{"a":1}}"#, Format::Chat, ("", "t", r#"{"a":1}"#)),
+            (r#"{"type":"function_call","call_id":"k","name":"t"}"#, Format::Responses, ("k", "t", "")),
+        ] {
+            let call = read(body.as_bytes(), format).unwrap();
+            assert_eq!((call.id.as_str(), call.name.as_str(), call.arguments.as_str()), want);
+        }
+        assert!(read(b"[]", Format::Chat).is_err());
+        assert!(read(b"{}", Format::Chat).is_err());
+        assert!(super::format("format=xml").is_err());
+    }
+}

@@ -1,0 +1,430 @@
+//! Prometheus metrics: names, labels and buckets of the public contract, handles resolved once per series.
+//!
+//! A label value may come from a caller (a model name, a `x-bf-dim-*` header), so the number of series is capped: past
+//! [`MAX_SERIES`] new combinations are counted under `other` instead of growing memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
+};
+
+use crate::record::Record;
+
+/// Distinct label sets before new ones fold into `other`.
+const MAX_SERIES: usize = 2_000;
+const OTHER: &str = "other";
+
+const UPSTREAM_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0,
+    600.0, 900.0,
+];
+const FIRST_TOKEN_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+const TOOL_SECONDS: &[f64] = &[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+const RETRIES: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 10.0];
+const SIZES: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+/// The base label set. Labels of features that come later are present and empty, so that dashboards need no change.
+const BASE: &[&str] = &[
+    "provider",
+    "model",
+    "alias",
+    "method",
+    "virtual_key_id",
+    "virtual_key_name",
+    "routing_engine_used",
+    "routing_rule_id",
+    "routing_rule_name",
+    "complexity_tier",
+    "complexity_mechanism",
+    "selected_key_id",
+    "selected_key_name",
+    "fallback_index",
+    "team_id",
+    "team_name",
+    "customer_id",
+    "customer_name",
+    "business_unit_id",
+    "business_unit_name",
+    "project_id",
+    "project_name",
+];
+
+/// The values of the base labels that this version produces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Labels {
+    pub provider: String,
+    pub model: String,
+    pub method: &'static str,
+    pub virtual_key_id: String,
+    pub virtual_key_name: String,
+    pub key_id: String,
+    pub key_name: String,
+    pub fallback_index: usize,
+    /// Values of the configured custom labels, in their order.
+    pub custom: Vec<String>,
+}
+
+impl Labels {
+    fn values(&self, fallback_index: &str) -> Vec<String> {
+        BASE.iter()
+            .map(|name| match *name {
+                "provider" => self.provider.as_str(),
+                "model" => self.model.as_str(),
+                "method" => self.method,
+                "virtual_key_id" => self.virtual_key_id.as_str(),
+                "virtual_key_name" => self.virtual_key_name.as_str(),
+                "selected_key_id" => self.key_id.as_str(),
+                "selected_key_name" => self.key_name.as_str(),
+                "fallback_index" => fallback_index,
+                _ => "",
+            })
+            .map(str::to_owned)
+            .chain(self.custom.iter().cloned())
+            .collect()
+    }
+
+    fn folded(&self) -> Self {
+        Self {
+            provider: self.provider.clone(),
+            model: OTHER.into(),
+            method: self.method,
+            custom: vec![OTHER.into(); self.custom.len()],
+            ..Self::default()
+        }
+    }
+}
+
+/// The handles of one label set.
+#[derive(Debug)]
+struct Series {
+    requests: Counter,
+    requests_alias: Counter,
+    duration_alias: Histogram,
+    success: Counter,
+    latency_success: Histogram,
+    latency_error: Histogram,
+    input: Counter,
+    output: Counter,
+    cache_read: Counter,
+    cache_write: Counter,
+    first_token: Histogram,
+    retries: Histogram,
+}
+
+/// All metrics of one gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    custom: Vec<String>,
+    series: Mutex<HashMap<Labels, Arc<Series>>>,
+    vectors: Vectors,
+    routes: Mutex<HashMap<(&'static str, u16), Arc<Route>>>,
+}
+
+#[derive(Debug)]
+struct Vectors {
+    requests: CounterVec,
+    requests_alias: CounterVec,
+    duration_alias: HistogramVec,
+    success: CounterVec,
+    errors: CounterVec,
+    latency: HistogramVec,
+    input: CounterVec,
+    output: CounterVec,
+    cache_read: CounterVec,
+    cache_write: CounterVec,
+    first_token: HistogramVec,
+    retries: HistogramVec,
+    rotations: CounterVec,
+    key_up: GaugeVec,
+    active: GaugeVec,
+    tool_duration: HistogramVec,
+    http_requests: CounterVec,
+    http_duration: HistogramVec,
+    http_request_size: HistogramVec,
+    http_response_size: HistogramVec,
+    log_dropped: Gauge,
+    queue_waiting: GaugeVec,
+}
+
+/// The handles of one route and status.
+#[derive(Debug)]
+pub struct Route {
+    requests: Counter,
+    duration: Histogram,
+    request_size: Histogram,
+    response_size: Histogram,
+}
+
+impl Metrics {
+    /// `custom`: names of the operator's own labels (`client.prometheus_labels`), letters, digits and underscores.
+    pub fn new(custom: Vec<String>) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let vectors = Vectors::register(&registry, &custom)?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { registry, custom, series: Mutex::default(), vectors, routes: Mutex::default() })
+    }
+
+    /// Names of the custom labels.
+    pub fn custom(&self) -> &[String] {
+        &self.custom
+    }
+
+    /// Counts one finished request that reached a provider.
+    pub fn finished(&self, labels: Labels, record: &Record) {
+        let series = self.series(&labels);
+        let seconds = record.upstream_latency_ms / 1e3;
+        series.requests.inc();
+        series.requests_alias.inc();
+        series.duration_alias.observe(record.latency_ms / 1e3);
+        if record.outcome == "success" {
+            series.success.inc();
+            series.latency_success.observe(seconds);
+        } else {
+            series.latency_error.observe(seconds);
+            self.error(&labels, record);
+        }
+        series.input.inc_by(to_f64(record.usage_input));
+        series.output.inc_by(to_f64(record.usage_output));
+        series.cache_read.inc_by(to_f64(record.usage_cache_read));
+        series.cache_write.inc_by(to_f64(record.usage_cache_write));
+        if let Some(first) = record.first_token_ms {
+            series.first_token.observe(first / 1e3);
+        }
+        series.retries.observe(f64::from(record.retries));
+    }
+
+    fn error(&self, labels: &Labels, record: &Record) {
+        let mut values = labels.values(&labels.fallback_index.to_string());
+        values.push(record.status.to_string());
+        values.push(record.error_type.clone().unwrap_or_else(|| record.outcome.to_owned()));
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        self.vectors.errors.with_label_values(&values).inc();
+    }
+
+    fn series(&self, labels: &Labels) -> Arc<Series> {
+        let mut known = self.series.lock();
+        if let Some(series) = known.get(labels) {
+            return series.clone();
+        }
+        let labels = if known.len() < MAX_SERIES { labels.clone() } else { labels.folded() };
+        known.entry(labels.clone()).or_insert_with(|| Arc::new(self.vectors.series(&labels))).clone()
+    }
+
+    pub fn rotated(&self, provider: &str, model: &str, key: (&str, &str), reason: &str) {
+        let model = if self.series.lock().len() < MAX_SERIES { model } else { OTHER };
+        self.vectors.rotations.with_label_values(&[provider, model, key.0, key.1, reason]).inc();
+    }
+
+    pub fn key_up(&self, provider: &str, key: (&str, &str), up: bool) {
+        self.vectors.key_up.with_label_values(&[provider, key.0, key.1]).set(if up { 1.0 } else { 0.0 });
+    }
+
+    /// A request is running for as long as the answer is held.
+    pub fn active(&self, method: &'static str) -> Active {
+        let gauge = self.vectors.active.with_label_values(&[method]);
+        gauge.inc();
+        Active(gauge)
+    }
+
+    pub fn tool(&self, server: &str, tool: &str, method: &str, error: Option<&str>, seconds: f64) {
+        let values = [server, tool, method, error.unwrap_or("")];
+        self.vectors.tool_duration.with_label_values(&values).observe(seconds);
+    }
+
+    pub fn log_dropped(&self, total: u64) {
+        self.vectors.log_dropped.set(to_f64(total));
+    }
+
+    pub fn queue_waiting(&self, provider: &str, waiting: usize) {
+        self.vectors.queue_waiting.with_label_values(&[provider]).set(to_f64(waiting as u64));
+    }
+
+    /// Counts one HTTP exchange. `path` is a route, never the caller's own text.
+    pub fn http(&self, path: &'static str, method: &str, status: u16, seconds: f64, sizes: (u64, Option<u64>)) {
+        let route = {
+            let mut routes = self.routes.lock();
+            routes.entry((path, status)).or_insert_with(|| Arc::new(self.vectors.route(path, method, status))).clone()
+        };
+        route.requests.inc();
+        route.duration.observe(seconds);
+        route.request_size.observe(to_f64(sizes.0));
+        if let Some(size) = sizes.1 {
+            route.response_size.observe(to_f64(size));
+        }
+    }
+
+    /// The exposition text for a scrape.
+    pub fn expose(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+/// One running request; leaves the gauge when dropped.
+#[derive(Debug)]
+pub struct Active(Gauge);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Vectors {
+    fn register(registry: &Registry, custom: &[String]) -> prometheus::Result<Self> {
+        let base: Vec<&str> = BASE.iter().copied().chain(custom.iter().map(String::as_str)).collect();
+        let errors: Vec<&str> = base.iter().copied().chain(["status_code", "error_type"]).collect();
+        let latency: Vec<&str> = base.iter().copied().chain(["is_success"]).collect();
+        let make = Maker { registry };
+        let http = &["path", "method", "status"];
+        Ok(Self {
+            requests: make.counter("bifrost_upstream_requests_total", "Requests sent to providers", &base)?,
+            requests_alias: make.counter("bifrost_requests_total", "Requests sent to providers", &base)?,
+            duration_alias: make.histogram(
+                "bifrost_request_duration_seconds",
+                "Duration of requests",
+                &base,
+                UPSTREAM_SECONDS,
+            )?,
+            success: make.counter("bifrost_success_requests_total", "Requests answered well", &base)?,
+            errors: make.counter("bifrost_error_requests_total", "Requests that failed", &errors)?,
+            latency: make.histogram(
+                "bifrost_upstream_latency_seconds",
+                "Time spent waiting for providers",
+                &latency,
+                UPSTREAM_SECONDS,
+            )?,
+            input: make.counter("bifrost_input_tokens_total", "Input tokens", &base)?,
+            output: make.counter("bifrost_output_tokens_total", "Output tokens", &base)?,
+            cache_read: make.counter("bifrost_cache_read_input_tokens_total", "Input tokens read from a cache", &base)?,
+            cache_write: make.counter(
+                "bifrost_cache_write_input_tokens_total",
+                "Input tokens written to a cache",
+                &base,
+            )?,
+            first_token: make.histogram(
+                "bifrost_stream_first_token_latency_seconds",
+                "Time to the first content of a stream",
+                &base,
+                FIRST_TOKEN_SECONDS,
+            )?,
+            retries: make.histogram("bifrost_request_retries", "Retries per request", &base, RETRIES)?,
+            rotations: make.counter(
+                "bifrost_key_rotation_events_total",
+                "Changes of key after a failure",
+                &["provider", "requested_model", "key_id", "key_name", "fail_reason"],
+            )?,
+            key_up: make.gauge("bifrost_provider_key_up", "1 while a key is usable", &["provider", "key_id", "key_name"])?,
+            active: make.gauge("bifrost_active_requests", "Requests in progress", &["method"])?,
+            tool_duration: make.histogram(
+                "bifrost_mcp_client_operation_duration_seconds",
+                "Duration of operations on tool servers",
+                &["mcp_client", "mcp_tool_name", "mcp_method", "error_type"],
+                TOOL_SECONDS,
+            )?,
+            http_requests: make.counter("http_requests_total", "HTTP requests", http)?,
+            http_duration: make.histogram(
+                "http_request_duration_seconds",
+                "Duration of HTTP requests until the head of the answer",
+                http,
+                UPSTREAM_SECONDS,
+            )?,
+            http_request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", http, SIZES)?,
+            http_response_size: make.histogram("http_response_size_bytes", "Size of whole HTTP answers", http, SIZES)?,
+            log_dropped: make
+                .gauge("bifrost_log_records_dropped", "Log records lost because the writer fell behind", &[])?
+                .with_label_values(&[] as &[&str]),
+            queue_waiting: make.gauge("bifrost_queue_waiting", "Requests waiting for a provider", &["provider"])?,
+        })
+    }
+
+    fn series(&self, labels: &Labels) -> Series {
+        let owned = labels.values(&labels.fallback_index.to_string());
+        let base: Vec<&str> = owned.iter().map(String::as_str).collect();
+        let with = |last: &'static str| base.iter().copied().chain([last]).collect::<Vec<_>>();
+        Series {
+            requests: self.requests.with_label_values(&base),
+            requests_alias: self.requests_alias.with_label_values(&base),
+            duration_alias: self.duration_alias.with_label_values(&base),
+            success: self.success.with_label_values(&base),
+            latency_success: self.latency.with_label_values(&with("true")),
+            latency_error: self.latency.with_label_values(&with("false")),
+            input: self.input.with_label_values(&base),
+            output: self.output.with_label_values(&base),
+            cache_read: self.cache_read.with_label_values(&base),
+            cache_write: self.cache_write.with_label_values(&base),
+            first_token: self.first_token.with_label_values(&base),
+            retries: self.retries.with_label_values(&base),
+        }
+    }
+
+    fn route(&self, path: &str, method: &str, status: u16) -> Route {
+        let status = status.to_string();
+        let values = [path, method, status.as_str()];
+        Route {
+            requests: self.http_requests.with_label_values(&values),
+            duration: self.http_duration.with_label_values(&values),
+            request_size: self.http_request_size.with_label_values(&values),
+            response_size: self.http_response_size.with_label_values(&values),
+        }
+    }
+}
+
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
+        let made = CounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        let made = GaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
+        let made = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+        self.registry.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counters in Prometheus are floating point")]
+fn to_f64(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_capped_and_fold_into_other() {
+        let metrics = Metrics::new(vec!["team".into()]).unwrap();
+        for i in 0..MAX_SERIES + 50 {
+            let labels = Labels { model: format!("m{i}"), custom: vec![String::new()], ..Labels::default() };
+            metrics.finished(labels, &Record { outcome: "success", ..Record::default() });
+        }
+        assert!(metrics.series.lock().len() <= MAX_SERIES + 1);
+        assert!(metrics.expose().contains("model=\"other\""));
+    }
+
+    #[test]
+    fn a_running_request_leaves_the_gauge_when_dropped() {
+        let metrics = Metrics::new(Vec::new()).unwrap();
+        let running = metrics.active("chat_completion");
+        assert!(metrics.expose().contains("bifrost_active_requests{method=\"chat_completion\"} 1"));
+        drop(running);
+        assert!(metrics.expose().contains("bifrost_active_requests{method=\"chat_completion\"} 0"));
+    }
+}

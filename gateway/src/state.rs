@@ -1,0 +1,108 @@
+//! What a request finds: the engine's services, and one snapshot of everything that configuration decides.
+//!
+//! A request loads the snapshot once and keeps it to its end, so that a change in between cannot split it.
+
+mod build;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bifrost_mcp::Hub;
+use bifrost_policies::{Budget, KeyIndex, KeyPool, KeyRule, Keyring, Known, Queue};
+use bifrost_providers::auth::Credential;
+use bifrost_providers::provider::Provider;
+use moka::sync::Cache;
+
+use crate::engine::agent::Limits;
+use crate::engine::journal::Journal;
+use crate::engine::models::Model;
+use crate::metrics::Metrics;
+use crate::record::Log;
+use crate::tasks::Tasks;
+
+pub use build::{BuildError, Surroundings, state};
+
+/// The services of one gateway, which outlive every snapshot.
+#[derive(Debug)]
+pub struct Engine {
+    state: ArcSwap<State>,
+    pub metrics: Arc<Metrics>,
+    pub log: Arc<Log>,
+    pub journal: Arc<dyn Journal>,
+    pub tasks: Tasks,
+}
+
+/// One snapshot of the configuration, ready for use: URLs parsed, headers made, keys hashed.
+#[derive(Debug)]
+pub struct State {
+    pub enforce_auth: bool,
+    /// Lower-case names of headers without which a request is refused.
+    pub required_headers: Vec<String>,
+    pub max_body_bytes: usize,
+    pub keyring: Keyring,
+    pub known: Known,
+    pub providers: HashMap<Arc<str>, ProviderState>,
+    pub hub: Arc<Hub>,
+    pub limits: Limits,
+    /// Are tools added to requests that do not ask for them?
+    pub auto_inject: bool,
+}
+
+/// One provider at run time.
+#[derive(Debug)]
+pub struct ProviderState {
+    /// The provider as most of its keys see it.
+    pub provider: Arc<Provider>,
+    pub keys: KeyPool,
+    rules: Vec<KeyRule>,
+    /// In the order of the pool.
+    key_states: Vec<KeyState>,
+    pub queue: Queue,
+    pub retry: Budget,
+    /// The provider's list of models, for a while.
+    pub models: Cache<(), Arc<Vec<Model>>>,
+}
+
+/// One key at run time. A key may belong to a server of its own (`ollama_key_config.url`).
+#[derive(Debug)]
+pub struct KeyState {
+    pub id: String,
+    pub name: String,
+    pub provider: Arc<Provider>,
+    pub credential: Option<Credential>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    pub fn new(state: State, metrics: Arc<Metrics>, log: Arc<Log>, journal: Arc<dyn Journal>, tasks: Tasks) -> Self {
+        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks }
+    }
+
+    /// The snapshot in force. Load it once per request.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+}
+
+// === impl ProviderState ===
+
+impl ProviderState {
+    pub fn key(&self, index: KeyIndex) -> Option<&KeyState> {
+        self.key_states.get(index.position())
+    }
+
+    /// Has any key that serves this model?
+    pub fn serves(&self, model: &str) -> bool {
+        self.rules().any(|rule| rule.serves(model))
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &KeyRule> {
+        self.rules.iter()
+    }
+
+    pub fn key_states(&self) -> impl Iterator<Item = &KeyState> {
+        self.key_states.iter()
+    }
+}

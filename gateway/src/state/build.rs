@@ -1,0 +1,311 @@
+//! Settings into a snapshot: the handful of conversions between the leaves' own types.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bifrost_mcp::{Hub, HubSettings, Observer, StartError};
+use bifrost_mcp::{Allow, Era, LocalSource, ServerSettings, TransportSettings as ToolTransport};
+use bifrost_policies::{
+    AllowList, Budget, KeyPool, KeyRule, Keyring, Known, ModelRule, Principal, ProviderGrant, Queue, ToolRights, address,
+};
+use bifrost_providers::auth::{BadCredential, Credential};
+use bifrost_providers::catalog::{self, Row};
+use bifrost_providers::provider::{Provider, ProviderError, ProviderSettings};
+use bifrost_providers::transport::{Timeouts, Transport, TransportError, TransportSettings};
+use moka::sync::Cache;
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use super::{KeyState, ProviderState, State};
+use crate::config::{self, Settings};
+use crate::engine::agent::Limits;
+use crate::tasks::Tasks;
+
+/// Tool servers that may be starting at once: more would only slow each other down.
+const SPAWN_CONCURRENCY: usize = 4;
+/// The longest message taken from a tool server. A result is cut to `max_result_bytes` later; this bounds memory before.
+const MAX_TOOL_MESSAGE_BYTES: usize = 16 << 20;
+/// Idle connections kept per provider host.
+const MAX_IDLE_PER_HOST: usize = 512;
+
+/// How long a provider's list of models is believed.
+const MODELS_LIVE_FOR: Duration = Duration::from_secs(60);
+
+/// Why settings cannot be put into force.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("provider {provider}: {source}")]
+    Provider { provider: String, source: ProviderError },
+    #[error("provider {provider}: {source}")]
+    Transport { provider: String, source: TransportError },
+    #[error("provider {provider}, key {key}: {source}")]
+    Key { provider: String, key: String, source: BadCredential },
+    #[error("provider {0}: unknown, and based on no known one")]
+    UnknownRow(String),
+    #[error("tool server {0}: not a URL")]
+    ToolUrl(String),
+    #[error("{0}")]
+    Tools(#[from] StartError),
+}
+
+/// What the embedding program brings along.
+#[derive(Debug)]
+pub struct Surroundings {
+    pub tasks: Tasks,
+    pub observer: Arc<dyn Observer>,
+    /// The binary that guards child processes; without one they end with an orderly stop only.
+    pub guard: Option<PathBuf>,
+    pub local_tools: Vec<LocalSource>,
+}
+
+/// Builds the snapshot and starts the tool servers.
+pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, BuildError> {
+    let now = Instant::now();
+    let mut providers = HashMap::new();
+    let mut known = Known::default();
+    for provider in &settings.providers {
+        let name: Arc<str> = provider.name.as_str().into();
+        known.insert(name.clone(), &key_rules(provider));
+        let drop_excess = settings.client.drop_excess_requests;
+        providers.insert(name.clone(), provider_state(&name, provider, drop_excess, now)?);
+    }
+    Ok(State {
+        enforce_auth: settings.client.enforce_auth,
+        required_headers: settings.client.required_headers.clone(),
+        max_body_bytes: settings.client.max_request_body_bytes,
+        keyring: keyring(settings),
+        known,
+        providers,
+        hub: Hub::start(hub_settings(settings, surroundings)?)?,
+        limits: limits(&settings.tools),
+        auto_inject: settings.tools.auto_inject,
+    })
+}
+
+fn limits(tools: &config::ToolSettings) -> Limits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        max_depth: count(tools.max_depth),
+        max_calls: count(tools.max_calls),
+        deadline: tools.run_deadline,
+        max_result_bytes: tools.max_result_bytes,
+        mixed_turns: tools.mixed_turns,
+    }
+}
+
+// === providers ===
+
+fn provider_state(
+    name: &Arc<str>,
+    settings: &config::ProviderSettings,
+    drop_excess: bool,
+    now: Instant,
+) -> Result<ProviderState, BuildError> {
+    let row = row(settings)?;
+    let transport = Arc::new(transport(settings)?);
+    let common = Arc::new(provider(settings, row, None, &transport)?);
+    let mut key_states = Vec::new();
+    for key in &settings.keys {
+        let credential = key.value.as_ref().map(|value| Credential::new(value, row.auth)).transpose();
+        let source = |source| BuildError::Key { provider: name.to_string(), key: key.name.clone(), source };
+        let provider = match &key.url {
+            Some(url) => Arc::new(provider(settings, row, Some(url), &transport)?),
+            None => common.clone(),
+        };
+        let credential = credential.map_err(source)?;
+        key_states.push(KeyState { id: key.id.clone(), name: key.name.clone(), provider, credential });
+    }
+    if key_states.is_empty() {
+        key_states.push(KeyState {
+            id: KEYLESS.into(),
+            name: KEYLESS.into(),
+            provider: common.clone(),
+            credential: None,
+        });
+    }
+    Ok(ProviderState {
+        provider: common,
+        keys: KeyPool::new(key_rules(settings), now),
+        rules: key_rules(settings),
+        models: Cache::builder().max_capacity(1).time_to_live(MODELS_LIVE_FOR).build(),
+        key_states,
+        queue: Queue::new(name.clone(), settings.concurrency, settings.buffer, drop_excess),
+        retry: Budget {
+            max_retries: settings.retry.max_retries,
+            initial: settings.retry.initial,
+            max: settings.retry.max,
+        },
+    })
+}
+
+/// The one "key" of a provider that needs none.
+const KEYLESS: &str = "keyless";
+
+fn key_rules(settings: &config::ProviderSettings) -> Vec<KeyRule> {
+    let rules: Vec<KeyRule> = settings
+        .keys
+        .iter()
+        .map(|key| KeyRule {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            weight: key.weight,
+            models: models(&key.models),
+            blacklisted: key.blacklisted_models.clone(),
+            enabled: key.enabled,
+        })
+        .collect();
+    if !rules.is_empty() {
+        return rules;
+    }
+    let name = KEYLESS.to_owned();
+    vec![KeyRule { id: name.clone(), name, weight: 1.0, models: ModelRule::All, enabled: true, ..KeyRule::default() }]
+}
+
+fn row(settings: &config::ProviderSettings) -> Result<&'static Row, BuildError> {
+    let name = settings.base.as_deref().unwrap_or(&settings.name);
+    catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))
+}
+
+fn transport(settings: &config::ProviderSettings) -> Result<Transport, BuildError> {
+    let private_ok = settings.allow_private_network;
+    Transport::new(TransportSettings {
+        connect_timeout: settings.timeouts.connect,
+        pool_idle: settings.timeouts.keep_alive,
+        max_idle_per_host: MAX_IDLE_PER_HOST.min(settings.max_connections_per_host),
+        http2_only: settings.enforce_http2,
+        ca_cert_pem: settings.ca_cert_pem.as_ref().map(|pem| pem.expose_secret().to_owned()),
+        insecure_skip_verify: settings.insecure_skip_verify,
+        address_allowed: Arc::new(move |ip: IpAddr| address::allowed(ip, private_ok)),
+    })
+    .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })
+}
+
+fn provider(
+    settings: &config::ProviderSettings,
+    row: &Row,
+    url: Option<&String>,
+    transport: &Arc<Transport>,
+) -> Result<Provider, BuildError> {
+    let timeouts = settings.timeouts;
+    Provider::new(ProviderSettings {
+        name: settings.name.clone(),
+        row: row.clone(),
+        base_url: url.or(settings.base_url.as_ref()).cloned(),
+        extra_headers: exposed(&settings.extra_headers),
+        path_overrides: settings.path_overrides.clone(),
+        keyless: settings.keyless,
+        timeouts: Timeouts {
+            first_byte: timeouts.first_byte,
+            idle: timeouts.stream_idle,
+            total: Some(timeouts.request),
+        },
+        transport: transport.clone(),
+    })
+    .map_err(|source| BuildError::Provider { provider: settings.name.clone(), source })
+}
+
+fn exposed(headers: &[(String, secrecy::SecretString)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+}
+
+fn models(models: &config::Models) -> ModelRule {
+    match models {
+        config::Models::All => ModelRule::All,
+        config::Models::None => ModelRule::None,
+        config::Models::Only(names) => ModelRule::Only(names.clone()),
+    }
+}
+
+// === virtual keys ===
+
+fn keyring(settings: &Settings) -> Keyring {
+    let mut keyring = Keyring::default();
+    for key in &settings.virtual_keys {
+        let principal = Principal {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            is_active: key.is_active,
+            provider_grants: key.providers.as_ref().map(|grants| grants.iter().map(grant).collect()),
+            tools: ToolRights { servers: key.tools.iter().map(tool_grant).collect() },
+        };
+        // Resolving has refused duplicates already.
+        let _new = keyring.insert(key.value.expose_secret(), Arc::new(principal));
+    }
+    keyring
+}
+
+fn grant(grant: &config::ProviderGrant) -> ProviderGrant {
+    ProviderGrant {
+        provider: grant.provider.clone(),
+        weight: grant.weight,
+        allowed_models: models(&grant.models),
+        blacklisted_models: grant.blacklisted_models.clone(),
+        key_ids: grant.key_ids.clone(),
+    }
+}
+
+fn tool_grant(grant: &config::ToolGrant) -> (String, AllowList) {
+    let allow = match &grant.tools {
+        config::Tools::All => AllowList::All,
+        config::Tools::None => AllowList::None,
+        config::Tools::Only(names) => AllowList::Only(names.clone()),
+    };
+    (grant.server.clone(), allow)
+}
+
+// === tool servers ===
+
+fn hub_settings(settings: &Settings, surroundings: Surroundings) -> Result<HubSettings, BuildError> {
+    let servers = settings.tools.servers.iter().map(tool_server).collect::<Result<_, _>>()?;
+    Ok(HubSettings {
+        servers,
+        sources: surroundings.local_tools,
+        // A tool server is named by the operator, in the file: private networks are where most of them are.
+        address_allowed: Arc::new(|ip: IpAddr| address::allowed(ip, true)),
+        guard: surroundings.guard,
+        spawn_concurrency: SPAWN_CONCURRENCY,
+        max_message_bytes: MAX_TOOL_MESSAGE_BYTES,
+        tracker: surroundings.tasks.tracker(),
+        cancel: surroundings.tasks.cancelled().clone(),
+        observer: surroundings.observer,
+    })
+}
+
+fn tool_server(server: &config::ToolServerSettings) -> Result<ServerSettings, BuildError> {
+    let url = |url: &secrecy::SecretString| {
+        Url::parse(url.expose_secret()).map_err(|_| BuildError::ToolUrl(server.name.clone()))
+    };
+    let transport = match &server.transport {
+        config::Transport::Stdio { command, args, env, cwd } => ToolTransport::Stdio {
+            command: command.clone(),
+            args: args.iter().map(|arg| arg.expose_secret().to_owned()).collect(),
+            env: env.clone(),
+            cwd: cwd.clone(),
+        },
+        config::Transport::Http { url: at, headers } => ToolTransport::Http { url: url(at)?, headers: headers.clone() },
+        config::Transport::Sse { url: at, headers } => ToolTransport::Sse { url: url(at)?, headers: headers.clone() },
+    };
+    Ok(ServerSettings {
+        name: server.name.clone(),
+        transport,
+        execute: allow(&server.execute),
+        auto_execute: allow(&server.auto_execute),
+        call_timeout: server.call_timeout,
+        connect_timeout: server.connect_timeout,
+        sync_interval: server.sync_interval.filter(|interval| *interval > Duration::ZERO),
+        on_all_virtual_keys: server.on_all_virtual_keys,
+        disabled: server.disabled,
+        era: Era::Auto,
+    })
+}
+
+fn allow(tools: &config::Tools) -> Allow {
+    match tools {
+        config::Tools::All => Allow::All,
+        config::Tools::None => Allow::None,
+        config::Tools::Only(names) => Allow::Only(names.clone()),
+    }
+}
