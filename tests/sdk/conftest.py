@@ -7,12 +7,10 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "sdk"))
 
 
 def fixtures_binary() -> str:
