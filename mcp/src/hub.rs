@@ -101,7 +101,7 @@ struct Entry {
 // === impl Hub ===
 
 impl Hub {
-    /// Starts to connect all servers and returns at once; see [`Hub::settled`].
+    /// Starts to connect all servers and returns at once; see [`Hub::settled`]. Must be called within a tokio runtime.
     pub fn start(settings: HubSettings) -> Result<Arc<Self>, StartError> {
         let board = Arc::new(Board::new(Arc::clone(&settings.observer)));
         // Its own group and token, so that closing the hub neither waits for nor cancels anything else.
@@ -118,7 +118,7 @@ impl Hub {
         let mut runners = BTreeMap::new();
         let mut upstreams = Vec::new();
         for server in settings.servers {
-            let name = board.enter(Shelf::of_server(&server))?;
+            let name = board.add(Shelf::of_server(&server))?;
             let disabled = server.disabled;
             let upstream = Arc::new(Upstream::new(server));
             if !disabled {
@@ -128,7 +128,7 @@ impl Hub {
         }
         let mut locals = Vec::new();
         for local in settings.sources {
-            let name = board.enter(Shelf::of_local(&local))?;
+            let name = board.add(Shelf::of_local(&local))?;
             locals.push((Arc::clone(&name), Arc::clone(&local.source)));
             runners.insert(name, Runner::Local(local.source));
         }
@@ -226,11 +226,11 @@ async fn list_local(name: Arc<str>, source: Arc<dyn ToolSource>, board: Arc<Boar
         Ok(listing) => {
             board.shelve(&name, listing);
             let tools = board.tools(&name);
-            board.report(&name, State::Ready { tools, since: SystemTime::now(), list_error: None });
+            board.report(&name, &State::Ready { tools, since: SystemTime::now(), list_error: None });
         }
         Err(error) => {
             let reason = error.to_string();
-            board.report(&name, State::Failed { reason, retry_at: SystemTime::now(), stale_tools: 0 });
+            board.report(&name, &State::Failed { reason, retry_at: SystemTime::now(), stale_tools: 0 });
         }
     }
 }
@@ -242,13 +242,13 @@ impl Board {
         Self { catalog: ArcSwap::default(), entries: Mutex::default(), reports: watch::Sender::new(0), observer }
     }
 
-    fn enter(&self, shelf: Shelf) -> Result<Arc<str>, StartError> {
-        let name = Arc::clone(&shelf.server);
+    fn add(&self, part: Shelf) -> Result<Arc<str>, StartError> {
+        let name = Arc::clone(&part.server);
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(StartError::BadName(name.to_string()));
         }
-        let state = if shelf.disabled { State::Disabled } else { State::Connecting };
-        let entry = Entry { settled: shelf.disabled, shelf, state };
+        let state = if part.disabled { State::Disabled } else { State::Connecting };
+        let entry = Entry { settled: part.disabled, shelf: part, state };
         match self.entries.lock().insert(Arc::clone(&name), entry) {
             None => Ok(name),
             Some(_) => Err(StartError::NameTaken(name.to_string())),
@@ -256,16 +256,16 @@ impl Board {
     }
 
     /// Takes in a new state, and tells everybody when it is news.
-    pub(crate) fn report(&self, server: &str, state: State) {
+    pub(crate) fn report(&self, server: &str, state: &State) {
         if let Some(entry) = self.entries.lock().get_mut(server) {
             entry.settled |= !matches!(state, State::Connecting);
-            if entry.state == state {
+            if entry.state == *state {
                 return;
             }
             entry.state = state.clone();
         }
-        log(server, &state);
-        self.observer.state_changed(server, &state);
+        log(server, state);
+        self.observer.state_changed(server, state);
         self.reports.send_modify(|reports| *reports += 1);
     }
 

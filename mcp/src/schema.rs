@@ -115,11 +115,11 @@ fn compile(tool: &str, schema: &RawValue) -> Option<Validator> {
 mod tests {
     use super::*;
 
-    fn normalised(schema: Value) -> Result<String, String> {
+    fn normalised(schema: &Value) -> Result<String, String> {
         normalise(schema.as_object().unwrap()).map(|raw| raw.get().to_owned())
     }
 
-    fn checker(schema: Value) -> Checker {
+    fn checker(schema: &Value) -> Checker {
         Checker::new(normalise(schema.as_object().unwrap()).unwrap())
     }
 
@@ -138,20 +138,20 @@ mod tests {
             ),
         ];
         for (input, expected) in cases {
-            assert_eq!(serde_json::from_str::<Value>(&normalised(input).unwrap()).unwrap(), expected);
+            assert_eq!(serde_json::from_str::<Value>(&normalised(&input).unwrap()).unwrap(), expected);
         }
-        assert!(normalised(json!({"type": "string"})).unwrap_err().contains("not an object"));
+        assert!(normalised(&json!({"type": "string"})).unwrap_err().contains("not an object"));
     }
 
     #[test]
     fn the_order_of_keys_is_kept() {
-        let text = normalised(json!({"required": ["b"], "type": "object", "properties": {"b": {}, "a": {}}})).unwrap();
+        let text = normalised(&json!({"required": ["b"], "type": "object", "properties": {"b": {}, "a": {}}})).unwrap();
         assert_eq!(text, r#"{"required":["b"],"type":"object","properties":{"b":{},"a":{}}}"#);
     }
 
     #[test]
     fn a_complaint_says_where_and_why() {
-        let checker = checker(json!({"properties": {"city": {"type": "string"}}, "required": ["city", "unit"]}));
+        let checker = checker(&json!({"properties": {"city": {"type": "string"}}, "required": ["city", "unit"]}));
         let complaint = checker.check("t", &json!({"city": 3})).unwrap_err();
         assert!(complaint.contains("/city: 3 is not of type \"string\""), "{complaint}");
         assert!(complaint.contains("\"unit\" is a required property"), "{complaint}");
@@ -161,11 +161,11 @@ mod tests {
     #[test]
     fn references_never_leave_the_document() {
         for reference in ["http://127.0.0.1:9/schema.json", "file:///etc/passwd"] {
-            let checker = checker(json!({"properties": {"a": {"$ref": reference}}}));
+            let checker = checker(&json!({"properties": {"a": {"$ref": reference}}}));
             assert_eq!(checker.check("t", &json!({"a": 1})), Ok(()), "unchecked, not fetched");
         }
         let checker =
-            checker(json!({"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}));
+            checker(&json!({"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}));
         assert!(checker.check("t", &json!({"next": {"next": 1}})).is_ok());
     }
 }

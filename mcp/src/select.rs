@@ -173,6 +173,8 @@ mod tests {
         Allow::Only(tools.iter().map(ToString::to_string).collect())
     }
 
+    type List = &'static [&'static str];
+
     fn two_servers() -> Arc<Catalog> {
         let files = Shelf {
             execute: only(&["read", "write"]),
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn headers_narrow() {
         let catalog = two_servers();
-        let cases: [(Option<&[&str]>, Option<&[&str]>, &[&str]); 8] = [
+        let cases: [(Option<List>, Option<List>, List); 8] = [
             (Some(&[]), None, &[]),
             (None, Some(&[]), &[]),
             (Some(&["*"]), None, &["files-read", "files-write", "open-now"]),

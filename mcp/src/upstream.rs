@@ -40,13 +40,15 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that lasted this long starts over with [`FIRST_PAUSE`].
-const HEALTHY: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_mins(1);
+/// How long a starting server keeps the next one waiting: most are up by then, and those that hang must not block all.
+const HEAD_START: Duration = Duration::from_secs(5);
 /// Change announcements come in bursts; one listing answers all that arrive this close together.
 const COALESCE: Duration = Duration::from_millis(100);
 /// A server without tools is asked again soon, because many say so while they still start; doubles like the pauses.
 const EMPTY_AGAIN: Duration = Duration::from_secs(5);
 /// Stands for no listing without a reason: an instant without end does not exist.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const NEVER: Duration = Duration::from_hours(365 * 24);
 /// How long closing a connection may take; a stdio server gets two grace periods within it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -152,7 +154,7 @@ impl Upstream {
         let mut pauses = Pauses { next: FIRST_PAUSE };
         let mut era = self.settings.era;
         loop {
-            around.board.report(&self.name, State::Connecting);
+            around.board.report(&self.name, &State::Connecting);
             let Some(connected) = cancel.run_until_cancelled(self.connect(era, &around)).await else { return };
             let reason = match connected {
                 Ok((running, listing)) => {
@@ -176,7 +178,7 @@ impl Upstream {
     }
 
     async fn connect(&self, era: Era, around: &Surroundings) -> Result<(Running, Listing), String> {
-        let _permit = around.starting.acquire().await.map_err(|_| "the hub is closed".to_owned())?;
+        let permit = around.starting.acquire().await.map_err(|_| "the hub is closed".to_owned())?;
         let bound = self.settings.connect_timeout;
         let connecting = async {
             let events = Events { changed: Arc::clone(&self.changed) };
@@ -185,7 +187,14 @@ impl Upstream {
             let listing = link.list().await.map_err(|error| format!("listing its tools failed: {error}"))?;
             Ok((running, listing))
         };
-        timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("connecting took longer than {bound:?}")))
+        let mut connecting = pin!(timeout(bound, connecting));
+        let early = timeout(HEAD_START, &mut connecting).await;
+        drop(permit);
+        let connected = match early {
+            Ok(connected) => connected,
+            Err(_) => connecting.await,
+        };
+        connected.unwrap_or_else(|_| Err(format!("connecting took longer than {bound:?}")))
     }
 
     /// Serves calls until the connection ends, which gives a reason, or the hub closes, which gives none.
@@ -226,10 +235,11 @@ impl Upstream {
         self.link.store(None);
         stop.cancel();
         let closing = async move { drop(timeout(CLOSE_TIMEOUT, ended).await) };
-        if reason.is_some() {
-            drop(around.tracker.spawn(closing))
+        if reason.is_none() {
+            closing.await;
         } else {
-            closing.await
+            // The next attempt need not wait for the old process to end.
+            around.tracker.spawn(closing);
         }
         reason
     }
@@ -242,13 +252,13 @@ impl Upstream {
                 "listing the tools of a tool server failed, the old ones stay"
             );
         }
-        board.report(&self.name, State::Ready { tools: board.tools(&self.name), since, list_error });
+        board.report(&self.name, &State::Ready { tools: board.tools(&self.name), since, list_error });
     }
 
     fn fail(&self, reason: String, pause: Duration, board: &Board) {
         self.reason.lock().clone_from(&reason);
         let stale_tools = board.tools(&self.name);
-        board.report(&self.name, State::Failed { reason, retry_at: SystemTime::now() + pause, stale_tools });
+        board.report(&self.name, &State::Failed { reason, retry_at: SystemTime::now() + pause, stale_tools });
     }
 
     /// What worked is tried first next time: it saves the probe, and ten seconds with servers that ignore it.
@@ -325,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_server_without_tools_is_asked_again_soon() {
-        let mut rhythm = Rhythm { interval: Some(Duration::from_secs(600)), empty: EMPTY_AGAIN };
+        let mut rhythm = Rhythm { interval: Some(Duration::from_mins(10)), empty: EMPTY_AGAIN };
         let waits: Vec<u64> = (0..9).map(|_| rhythm.after(&Listing::default()).as_secs()).collect();
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     }

@@ -145,13 +145,13 @@ mod tests {
 
     use super::*;
 
-    fn result(raw: Value) -> ServerResult {
+    fn result(raw: &Value) -> ServerResult {
         serde_json::from_str(&raw.to_string()).unwrap()
     }
 
     #[test]
     fn one_bad_tool_does_not_hide_the_good_ones() {
-        let page = page(result(json!({"tools": [
+        let page = page(result(&json!({"tools": [
             {"name": "good", "inputSchema": {"type": "object"}},
             {"name": "no_schema"},
             {"name": "boolean", "inputSchema": true},
@@ -188,13 +188,13 @@ mod tests {
             (json!({"answer": 42}), vec![text(r#"{"answer":42}"#)], false),
         ];
         for (raw, content, is_error) in cases {
-            assert_eq!(answer(result(raw.clone())).unwrap(), Answer { content, is_error }, "{raw}");
+            assert_eq!(answer(result(&raw)).unwrap(), Answer { content, is_error }, "{raw}");
         }
     }
 
     #[test]
     fn a_tool_that_asks_back_is_reported() {
         let raw = json!({"resultType": "input_required", "requestState": "x"});
-        assert!(matches!(answer(result(raw)), Err(SourceError::NeedsInput(_))));
+        assert!(matches!(answer(result(&raw)), Err(SourceError::NeedsInput(_))));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use memchr::memmem;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
 /// Bytes kept of either end of a line that is too long, to find out which request it answers.
@@ -39,7 +40,7 @@ impl<R: AsyncBufRead + Unpin> BoundedLines<R> {
         loop {
             let available = self.reader.fill_buf().await?;
             let at_end = available.is_empty();
-            let newline = available.iter().position(|byte| *byte == b'\n');
+            let newline = memchr::memchr(b'\n', available);
             let take = newline.map_or(available.len(), |at| at + 1);
             let chunk = available.get(..take).unwrap_or_default();
             append(&mut self.line, chunk, self.seen, self.limit);
@@ -81,10 +82,11 @@ fn append(line: &mut Vec<u8>, chunk: &[u8], seen: usize, limit: usize) {
 /// The id of a JSON-RPC response, from the start or the end of its text: before the result or after it.
 pub(super) fn find_id(line: &[u8]) -> Option<i64> {
     let start = line.get(..ENDS.min(line.len()))?;
-    let before_result = memfind(start, b"\"result\"").or_else(|| memfind(start, b"\"error\"")).unwrap_or(start.len());
+    let before_result =
+        memmem::find(start, b"\"result\"").or_else(|| memmem::find(start, b"\"error\"")).unwrap_or(start.len());
     let end = line.get(line.len().saturating_sub(ENDS)..)?;
     id_in(start.get(..before_result)?).or_else(|| {
-        let at = end.windows(4).rposition(|window| window == b"\"id\"")?;
+        let at = memmem::rfind(end, b"\"id\"")?;
         let tail = end.get(at..)?.trim_ascii_end().strip_suffix(b"}")?;
         // More closing brackets mean that this id is inside of the result.
         (!tail.iter().any(|byte| matches!(byte, b'}' | b']'))).then(|| id_in(tail)).flatten()
@@ -92,14 +94,10 @@ pub(super) fn find_id(line: &[u8]) -> Option<i64> {
 }
 
 fn id_in(text: &[u8]) -> Option<i64> {
-    let at = memfind(text, b"\"id\"")? + 4;
+    let at = memmem::find(text, b"\"id\"")? + 4;
     let value = text.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()
-}
-
-fn memfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]

@@ -186,6 +186,12 @@ impl Link {
             }
             ServiceError::McpError(error) => SourceError::Protocol(crate::call::cut(&error.message, 4096).to_owned()),
             ServiceError::Timeout { .. } => SourceError::TimedOut,
+            // The SDK says the same of one answer that broke off and of the whole connection.
+            ServiceError::TransportClosed if !self.peer.is_transport_closed() => {
+                self.doubt.notify_one();
+                let limit = self.max_message_bytes;
+                SourceError::Transport(format!("its answer broke off, or has a message of more than {limit} bytes"))
+            }
             other => {
                 self.doubt.notify_one();
                 SourceError::Transport(format!("the connection to the tool server failed: {}", told(other)))
@@ -201,9 +207,8 @@ impl ToolSource for Link {
         let (mut tools, mut rejected) = (Vec::new(), Vec::new());
         let (mut cursor, mut seen): (Option<String>, HashSet<String>) = (None, HashSet::new());
         for _ in 0..MAX_PAGES {
-            let mut request = ListToolsRequest::default();
-            request.params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
-            let request = ClientRequest::ListToolsRequest(request);
+            let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
+            let request = ClientRequest::ListToolsRequest(ListToolsRequest { params, ..Default::default() });
             let page = answer::page(self.request(request, PeerRequestOptions::with_timeout(PAGE_TIMEOUT)).await?)?;
             tools.extend(page.tools);
             rejected.extend(page.rejected);

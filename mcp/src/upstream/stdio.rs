@@ -35,6 +35,8 @@ const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
 const INPUT_CLOSED_GRACE: Duration = Duration::from_secs(2);
 /// How long it may take after `SIGTERM`; longer than the guard needs to end everything itself.
 const TERM_GRACE: Duration = Duration::from_millis(2500);
+/// Bytes read from a server at once; the kernel's pipes hold as much.
+const READ_BUFFER: usize = 64 * 1024;
 /// Longest line of its standard error that is logged.
 const MAX_LOG_LINE: usize = 8 * 1024;
 /// The code of the errors we put in the place of messages that could not be read; outside the ranges of JSON-RPC and MCP.
@@ -54,6 +56,8 @@ pub(super) struct StdioTransport {
 struct ProcessGroup {
     child: Child,
     id: Pid,
+    /// Its leader is the guard, which ends all descendants itself when it is asked to.
+    guarded: bool,
 }
 
 /// Starts the server of `settings`, which must be of the stdio kind.
@@ -82,9 +86,9 @@ pub(super) fn spawn(server: &str, settings: &TransportSettings, around: &Surroun
         cancel.run_until_cancelled(logging).await;
     });
     Ok(StdioTransport {
-        lines: BoundedLines::new(BufReader::new(stdout), around.max_message_bytes),
+        lines: BoundedLines::new(BufReader::with_capacity(READ_BUFFER, stdout), around.max_message_bytes),
         stdin: Arc::new(Mutex::new(Some(stdin))),
-        group: ProcessGroup { child, id: Pid::from_raw(id) },
+        group: ProcessGroup { child, id: Pid::from_raw(id), guarded: around.guard.is_some() },
     })
 }
 
@@ -204,7 +208,7 @@ impl Drop for ProcessGroup {
     /// The runtime reaps the leader.
     fn drop(&mut self) {
         if self.child.id().is_some() {
-            self.signal(Signal::SIGKILL);
+            self.signal(if self.guarded { Signal::SIGTERM } else { Signal::SIGKILL });
         }
     }
 }
