@@ -56,20 +56,29 @@ fn read(frames: impl IntoIterator<Item = Frame>) -> (Vec<ChatEvent>, Result<(), 
 
 fn fold(events: &[ChatEvent]) -> ChatReply {
     let mut fold = Fold::new();
-    events.iter().for_each(|event| fold.push(event));
+    for event in events {
+        fold.push(event);
+    }
     fold.finish()
 }
 
 fn write(events: &[ChatEvent]) -> Vec<u8> {
     let mut writer = CODEC.writer(WriterOptions::default());
     let mut out = Vec::new();
-    events.iter().for_each(|event| writer.write(event, None, &mut out));
+    for event in events {
+        writer.write(event, None, &mut out);
+    }
     assert!(writer.losses().is_empty(), "{:?}", writer.losses());
     out
 }
 
 fn body(events: &[Value]) -> String {
-    events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())).collect()
+    let mut body = String::new();
+    for event in events {
+        let name = event["type"].as_str().unwrap();
+        body.extend(["event: ", name, "\ndata: ", &event.to_string(), "\n\n"]);
+    }
+    body
 }
 
 fn started() -> Value {
@@ -504,99 +513,13 @@ fn request(fields: &Value) -> Value {
     request
 }
 
-/// Everything this dialect can say comes back as it was said.
+/// Everything this dialect can say comes back as it was said. Each row: a name, and fields of a request.
 #[test]
 fn requests_of_every_form_are_the_same_after_a_round_trip() {
-    let cache = json!({"type":"ephemeral","ttl":"1h"});
-    let user = |content: Value| json!({"messages":[{"role":"user","content":content}]});
-    for (name, fields) in [
-        ("anth_system_array_vs_string", json!({"system":"be brief"})),
-        ("anth_system_array_vs_string", json!({"system":[{"type":"text","text":"be brief","cache_control":cache}]})),
-        (
-            "anth_billing_or_attribution_system_block_not_leaked_cross",
-            json!({"system":[{"type":"text","text":"x-anthropic-billing-header: cc_version=2"},{"type":"text","text":"b"}]}),
-        ),
-        (
-            "anth_cache_control_positions_system_tools_messages_toolresult",
-            json!({"cache_control":cache,"tools":[{"name":"f","input_schema":{"type":"object"},"cache_control":cache}],
-                "messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":cache}]},
-                    {"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"f","input":{"a":1.50},"cache_control":cache}]},
-                    {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"r","cache_control":cache}]}]}),
-        ),
-        (
-            "anth_tool_result_images_documents_is_error",
-            user(json!([{"type":"tool_result","tool_use_id":"t1","is_error":true,"content":[
-                {"type":"text","text":"r"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"iVBORw0KGgo="}},
-                {"type":"document","source":{"type":"url","url":"https://example.com/a.pdf"}},{"type":"tool_reference","tool_name":"g"}]},
-                {"type":"tool_result","tool_use_id":"t2"}, {"type":"tool_result","tool_use_id":"t3","content":null}, {"type":"tool_result","tool_use_id":"t3","content":[]}])),
-        ),
-        (
-            "anth_files_api_and_url_sources",
-            user(
-                json!([{"type":"image","source":{"type":"file","file_id":"file_1"}},{"type":"image","source":{"type":"url","url":"https://x/y.png"}},
-                {"type":"document","source":{"type":"text","media_type":"text/plain","data":"t"},"title":"T","context":"C","citations":{"enabled":true}},
-                {"type":"document","source":{"type":"content","content":[{"type":"text","text":"c"}]}},{"type":"document","title":null,"source":{"type":"file","file_id":"f"}}]),
-            ),
-        ),
-        (
-            "anth_thinking_blocks_order_with_tool_use",
-            json!({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[
-                {"type":"thinking","thinking":"hm","signature":"c2ln"},{"type":"redacted_thinking","data":"b3A="},
-                {"type":"text","text":""},{"type":"tool_use","id":"t1","name":"f","input":{}}]}]}),
-        ),
-        (
-            "anth_server_tools_web_search_code_exec_mcp_toolset",
-            json!({"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3},{"type":"custom","name":"f","input_schema":{},"strict":true,"defer_loading":true},
-                    {"type":"mcp_toolset","mcp_server_name":"s"}],
-                "mcp_servers":[{"type":"url","url":"https://x","name":"s"}],
-                "messages":[{"role":"assistant","content":[{"type":"server_tool_use","id":"s1","name":"web_search","input":{"query":"x"}},
-                    {"type":"web_search_tool_result","tool_use_id":"s1","content":[]}]}]}),
-        ),
-        (
-            "anth_tool_choice_any_tool_none_disable_parallel",
-            json!({"tool_choice":{"type":"any","disable_parallel_tool_use":true}}),
-        ),
-        (
-            "anth_tool_choice_any_tool_none_disable_parallel",
-            json!({"tool_choice":{"type":"auto","disable_parallel_tool_use":false}}),
-        ),
-        ("anth_tool_choice_any_tool_none_disable_parallel", json!({"tool_choice":{"type":"tool","name":"f"}})),
-        ("anth_tool_choice_any_tool_none_disable_parallel", json!({"tool_choice":{"type":"none"}})),
-        ("anth_tool_choice_any_tool_none_disable_parallel", json!({"tool_choice":{"type":"one_of","names":["f"]}})),
-        (
-            "anth_structured_output_output_config_format",
-            json!({"output_config":{"effort":"max","format":{"type":"json_schema","schema":{"type":"object","z":1,"a":2}},"task_budget":{"type":"tokens","total":9}}}),
-        ),
-        ("anth_structured_output_output_config_format", json!({"output_config":{}})),
-        (
-            "anth_adaptive_thinking_and_effort",
-            json!({"thinking":{"type":"adaptive","display":"summarized"},"output_config":{"effort":"xhigh"}}),
-        ),
-        ("anth_thinking_budget_lt_1024_and_vs_max_tokens", json!({"thinking":{"type":"enabled","budget_tokens":100}})),
-        ("anth_adaptive_thinking_and_effort", json!({"thinking":{"type":"disabled"}})),
-        (
-            "anth_container_id_and_context_management_roundtrip",
-            json!({"container":{"id":"c"},"context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}}),
-        ),
-        ("anth_service_tier_and_inference_geo_pricing", json!({"service_tier":"auto","inference_geo":"eu"})),
-        ("metadata", json!({"metadata":{"user_id":"u"}})),
-        ("metadata", json!({"metadata":{"user_id":"u","more":[1]}})),
-        ("metadata", json!({"metadata":{}})),
-        (
-            "x_number_precision_and_big_ints_preserved",
-            json!({"temperature":0.10,"top_p":1e-1,"top_k":5,"unknown":12345678901234567890_u64}),
-        ),
-        ("nulls", json!({"system":null,"temperature":null,"tools":null,"stop_sequences":null,"thinking":null})),
-        ("stream", json!({"stream":true})),
-        ("stream", json!({"stream":false})),
-        (
-            "anth_consecutive_same_role_and_first_role_rules",
-            json!({"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"b"},{"role":"user","content":"c"},{"role":"system","content":"d"}]}),
-        ),
-        ("message_fields", json!({"messages":[{"role":"user","content":[],"id":"m1"}]})),
-    ] {
-        let source = request(&fields);
-        assert_eq!(again(&source.to_string()), source, "{name}");
+    for row in include_str!("tables/anthropic_forms.jsonl").lines() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let source = request(&row["fields"]);
+        assert_eq!(again(&source.to_string()), source, "{row}");
     }
 }
 
@@ -670,4 +593,30 @@ fn anth_pause_turn_resume() {
     next.messages.push(again);
     let sent = value(&CODEC.encode_request(&next, &mut Losses::default()));
     assert_eq!(sent["messages"][1]["content"], paused["content"]);
+}
+
+/// The tool loop appends one message for each result; they are one user turn on the wire, whatever the source.
+#[test]
+fn results_that_the_gateway_adds_stand_together() {
+    use bifrost_providers::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolResult};
+    let asked = request(&json!({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[
+        {"type":"tool_use","id":"a","name":"f","input":{}},{"type":"tool_use","id":"b","name":"f","input":{}}]}]}));
+    let mut next = CODEC.decode_request(asked.to_string().as_bytes()).unwrap();
+    for id in ["a", "b"] {
+        let parts = vec![PartKind::Text(id.into()).into()];
+        let content = ContentForm::Plain;
+        let result = ToolResult { call_id: id.into(), parts, content, is_error: Some(false) };
+        next.messages.push(Message {
+            role: Role::Tool,
+            parts: vec![Part::from(PartKind::ToolResult(result))],
+            content: ContentForm::Parts,
+            name: None,
+            extras: Extras::default(),
+            pointer: String::new(),
+        });
+    }
+    let sent = value(&CODEC.encode_request(&next, &mut Losses::default()));
+    assert_eq!(sent["messages"].as_array().unwrap().len(), 3);
+    let result = |id: &str| json!({"type":"tool_result","tool_use_id":id,"content":id,"is_error":false});
+    assert_eq!(sent["messages"][2], json!({"role":"user","content":[result("a"), result("b")]}));
 }
