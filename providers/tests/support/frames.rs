@@ -11,11 +11,12 @@ pub(crate) struct Splitter {
 impl Splitter {
     /// Takes the next bytes and gives the frames they complete. Frames of comments only are left out.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
-        self.pending.extend_from_slice(bytes);
         let mut frames = Vec::new();
-        while let Some((at, width)) = blank_line(&self.pending) {
-            let event: Vec<u8> = self.pending.drain(..at + width).collect();
-            frames.extend(frame(&event));
+        for byte in bytes {
+            self.pending.push(*byte);
+            if self.pending.ends_with(b"\n\n") || self.pending.ends_with(b"\n\r\n") {
+                frames.extend(frame(&std::mem::take(&mut self.pending)));
+            }
         }
         frames
     }
@@ -32,12 +33,6 @@ pub(crate) fn frames(body: &[u8]) -> Vec<Frame> {
     let mut frames = splitter.push(body);
     frames.extend(splitter.finish());
     frames
-}
-
-fn blank_line(bytes: &[u8]) -> Option<(usize, usize)> {
-    let find = |needle: &[u8]| bytes.windows(needle.len()).position(|window| window == needle);
-    let (lf, crlf) = (find(b"\n\n").map(|at| (at, 2)), find(b"\r\n\r\n").map(|at| (at, 4)));
-    lf.into_iter().chain(crlf).min()
 }
 
 fn frame(event: &[u8]) -> Option<Frame> {

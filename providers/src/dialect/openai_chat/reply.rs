@@ -71,14 +71,18 @@ fn decode_choice(choice: wire::Choice<'_>, at: usize) -> Result<Choice, Malforme
     Ok(Choice { index, parts, finish, logprobs: choice.logprobs, extras: choice.extras, message_extras })
 }
 
-/// Remembers a `content` that its parts do not give back: `null`, the empty string, a list.
+/// Marks a reply's message that has no `content` field at all.
+const ABSENT: &str = "false";
+
+/// Remembers a `content` that its parts do not give back: `null`, the empty string, a list, none.
 fn remember_form(extras: &mut Extras, form: ContentForm, parts: &[Part]) {
     let silent = Fields::new(parts.iter()).content.is_empty();
     match form {
         ContentForm::Null => extras.push("content", json::null()),
         ContentForm::Plain if silent => extras.push("content", json::raw("\"\"".into())),
         ContentForm::Parts => extras.push("content", json::raw("[]".into())),
-        ContentForm::Plain | ContentForm::Absent => {}
+        ContentForm::Absent => extras.push("content", json::raw(ABSENT.into())),
+        ContentForm::Plain => {}
     }
 }
 
@@ -177,8 +181,8 @@ fn encode_choice(out: &mut Vec<u8>, choice: &Choice, own: bool) {
     sheet.number("index", choice.index.into());
     let mut message = Sheet::new(sheet.key("message"));
     message.raw("role", "\"assistant\"");
-    encode_parts(&mut message, choice, own);
-    message.extras(&choice.message_extras);
+    encode_parts(&mut message, choice);
+    message.skip(&["content"]).extras(&choice.message_extras);
     message.end();
     if !own || choice.finish.raw.is_some() || choice.finish.reason != FinishReason::Other {
         encode_finish(sheet.key("finish_reason"), &choice.finish, own);
@@ -187,19 +191,17 @@ fn encode_choice(out: &mut Vec<u8>, choice: &Choice, own: bool) {
     sheet.end();
 }
 
-fn encode_parts(message: &mut Sheet<'_>, choice: &Choice, own: bool) {
+fn encode_parts(message: &mut Sheet<'_>, choice: &Choice) {
     let mut fields = Fields::new(choice.parts.iter());
     let remembered = choice.message_extras.find("content").map(RawValue::get);
     let mut form = match remembered {
         Some("null") => ContentForm::Null,
         Some("\"\"") => ContentForm::Plain,
+        Some(ABSENT) => ContentForm::Absent,
         Some(_) => ContentForm::Parts,
-        None if own && fields.calls.is_empty() => ContentForm::Absent,
+        None if fields.calls.is_empty() => ContentForm::Plain,
         None => ContentForm::Null,
     };
-    if !own && fields.calls.is_empty() {
-        form = ContentForm::Plain;
-    }
     // Clients read a reply's content as one string, which is also what its stream adds up to.
     let joined = (form != ContentForm::Parts).then(|| join_texts(&fields.content)).flatten();
     if let Some(joined) = &joined {

@@ -22,6 +22,9 @@ const REPEATED: [&str; 3] = ["system_fingerprint", "service_tier", "provider"];
 /// Fields of `Start` that are the writer's own to say.
 const NOT_OURS: [&str; 1] = ["object"];
 
+/// Fields of a choice that its finish chunk already has.
+const CHOICE_FIELDS: [&str; 4] = ["index", "delta", "message", "finish_reason"];
+
 const NO_COUNTERPART: &str = "openai_chat has no counterpart";
 
 /// The writer. See the module.
@@ -206,9 +209,13 @@ impl Writer {
             }
             Some(MESSAGE_FIELDS) => {
                 let Ok(choice) = decode::<wire::MessageFields<'_>>(data.get().as_bytes()) else { return };
-                let body = choice.delta.map_or("{}", serde_json::value::RawValue::get);
-                let body = body.trim().strip_prefix('{').and_then(|body| body.strip_suffix('}')).unwrap_or_default();
-                self.chunk(choice.index.unwrap_or(0), body.as_bytes(), out);
+                // The form of a whole reply's content is no growth.
+                let mut body = Vec::new();
+                let mut object = Object::new(&mut body);
+                object.extras_except(&fields(choice.delta), &["content"]);
+                if body.len() > 1 {
+                    self.chunk(choice.index.unwrap_or(0), body.get(1..).unwrap_or_default(), out);
+                }
             }
             Some(_) => {}
         }
@@ -223,7 +230,7 @@ impl Writer {
         let mut tail = Object::new(&mut rest);
         encode_finish(tail.key("finish_reason"), finish, self.own);
         if self.own {
-            tail.extras(extras);
+            tail.extras_except(extras, &CHOICE_FIELDS);
         }
         tail.end();
         // `tail` continues the choice's object: its own braces are the choice's.
