@@ -112,7 +112,7 @@ fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Re
     let chat = plan.decode()?;
     let offer = Offer::new(selection, chat);
     offer.merge(chat);
-    grant.record().tools_offered = offer.len() as u64;
+    grant.record().tools_offered = offer.count() as u64;
     plan.offer = Some(offer);
     plan.restore();
     Ok(())

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bifrost_mcp::Observer;
 use bifrost_mcp::LocalSource;
+use bifrost_mcp::Observer;
 use bifrost_mcp::State as ToolServer;
 use bifrost_providers::catalog;
 use tokio_util::sync::CancellationToken;

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(cli::EXIT_WRONG));
         }
     };
-    match run(invocation) {
+    match run(&invocation) {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "bifrost: {error:#}");
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(invocation: Invocation) -> anyhow::Result<ExitCode> {
+fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
     let options = &invocation.options;
     match &invocation.action {
         Action::ToolGuard(command) => Ok(guard(command)),

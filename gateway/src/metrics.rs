@@ -176,8 +176,8 @@ impl Metrics {
     }
 
     /// Counts one finished request that reached a provider.
-    pub fn finished(&self, labels: Labels, record: &Record) {
-        let series = self.series(&labels);
+    pub fn finished(&self, labels: &Labels, record: &Record) {
+        let series = self.series(labels);
         let seconds = record.upstream_latency_ms / 1e3;
         series.requests.inc();
         series.requests_alias.inc();
@@ -187,7 +187,7 @@ impl Metrics {
             series.latency_success.observe(seconds);
         } else {
             series.latency_error.observe(seconds);
-            self.error(&labels, record);
+            self.error(labels, record);
         }
         series.input.inc_by(to_f64(record.usage_input));
         series.output.inc_by(to_f64(record.usage_output));
@@ -301,7 +301,11 @@ impl Vectors {
             )?,
             input: make.counter("bifrost_input_tokens_total", "Input tokens", &base)?,
             output: make.counter("bifrost_output_tokens_total", "Output tokens", &base)?,
-            cache_read: make.counter("bifrost_cache_read_input_tokens_total", "Input tokens read from a cache", &base)?,
+            cache_read: make.counter(
+                "bifrost_cache_read_input_tokens_total",
+                "Input tokens read from a cache",
+                &base,
+            )?,
             cache_write: make.counter(
                 "bifrost_cache_write_input_tokens_total",
                 "Input tokens written to a cache",
@@ -319,7 +323,11 @@ impl Vectors {
                 "Changes of key after a failure",
                 &["provider", "requested_model", "key_id", "key_name", "fail_reason"],
             )?,
-            key_up: make.gauge("bifrost_provider_key_up", "1 while a key is usable", &["provider", "key_id", "key_name"])?,
+            key_up: make.gauge(
+                "bifrost_provider_key_up",
+                "1 while a key is usable",
+                &["provider", "key_id", "key_name"],
+            )?,
             active: make.gauge("bifrost_active_requests", "Requests in progress", &["method"])?,
             tool_duration: make.histogram(
                 "bifrost_mcp_client_operation_duration_seconds",
@@ -335,7 +343,12 @@ impl Vectors {
                 UPSTREAM_SECONDS,
             )?,
             http_request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", http, SIZES)?,
-            http_response_size: make.histogram("http_response_size_bytes", "Size of whole HTTP answers", http, SIZES)?,
+            http_response_size: make.histogram(
+                "http_response_size_bytes",
+                "Size of whole HTTP answers",
+                http,
+                SIZES,
+            )?,
             log_dropped: make
                 .gauge("bifrost_log_records_dropped", "Log records lost because the writer fell behind", &[])?
                 .with_label_values(&[] as &[&str]),
@@ -413,7 +426,7 @@ mod tests {
         let metrics = Metrics::new(vec!["team".into()]).unwrap();
         for i in 0..MAX_SERIES + 50 {
             let labels = Labels { model: format!("m{i}"), custom: vec![String::new()], ..Labels::default() };
-            metrics.finished(labels, &Record { outcome: "success", ..Record::default() });
+            metrics.finished(&labels, &Record { outcome: "success", ..Record::default() });
         }
         assert!(metrics.series.lock().len() <= MAX_SERIES + 1);
         assert!(metrics.expose().contains("model=\"other\""));

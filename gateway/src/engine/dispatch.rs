@@ -53,7 +53,7 @@ pub struct Served {
 /// The answer's content.
 #[derive(Debug)]
 pub enum Source {
-    Whole { body: Bytes, tap: tap::Whole },
+    Whole { body: Bytes, tap: Box<tap::Whole> },
     Stream(Box<Held>),
 }
 
@@ -194,7 +194,7 @@ impl Attempts<'_> {
         if !status.is_success() {
             return Err(failure_of(dialect.codec(), status, &headers, body, SystemTime::now()));
         }
-        let mut tap = tap::whole(dialect, &body);
+        let mut tap = Box::new(tap::whole(dialect, &body));
         match tap.error.take() {
             Some(failure) => Err(with_headers(failure, &headers, &body)),
             None => Ok((Answered { status, headers }, Source::Whole { body, tap })),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bifrost_mcp::{CallLimits, Outcome, Piece};
 use bifrost_mcp::Hub;
+use bifrost_mcp::{CallLimits, Outcome, Piece};
 use bifrost_providers::Text;
 use bifrost_providers::chat::{
     ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, Role, ToolCall, ToolResult,

@@ -123,7 +123,7 @@ impl Grant {
         self.record.status = status;
         self.record.latency_ms = ms(self.received.elapsed());
         if !self.record.provider.is_empty() {
-            self.engine.metrics.finished(self.labels(), &self.record);
+            self.engine.metrics.finished(&self.labels(), &self.record);
         }
         self.engine.log.push(std::mem::take(&mut *self.record));
     }

@@ -19,6 +19,9 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 /// What may come before content (pings, role chunks) until the stream counts as broken.
 const MAX_PREAMBLE_EVENTS: usize = 10_000;
 
+/// The next event and what it is; an error event is a failure.
+type Next = Option<Result<(Event, Seen), Box<Failure>>>;
+
 /// A provider's stream, from its first event, with the part already read.
 #[derive(Debug)]
 pub struct Held {
@@ -63,11 +66,11 @@ impl Held {
     }
 
     /// The next event, or `None` at the end of the body. An error event is an `Err`.
-    pub async fn next(&mut self) -> Option<Result<(Event, Seen), Box<Failure>>> {
+    pub async fn next(&mut self) -> Next {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Event, Seen), Box<Failure>>>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         if let Some(early) = self.early.pop_front() {
             return Poll::Ready(Some(Ok(early)));
         }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bifrost_providers::Text;
 use bifrost_providers::chat::Message;
 use moka::sync::Cache;
 
@@ -21,7 +22,7 @@ pub trait Journal: Send + Sync + Debug {
 }
 
 /// How long a caller may take to run its own tools: an hour, as generous as provider-side conversation state.
-const LIFETIME: Duration = Duration::from_secs(3600);
+const LIFETIME: Duration = Duration::from_hours(1);
 /// Bound on what is kept, in bytes of message text.
 const CAPACITY_BYTES: u64 = 64 << 20;
 
@@ -57,7 +58,7 @@ fn weight(stretch: &[Message]) -> usize {
     fn of(kind: &PartKind) -> usize {
         match kind {
             PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Redacted { data: text } => text.len(),
-            PartKind::Thinking { text, signature } => text.len() + signature.as_ref().map_or(0, |text| text.len()),
+            PartKind::Thinking { text, signature } => text.len() + signature.as_ref().map_or(0, Text::len),
             PartKind::ToolCall(call) => call.arguments.len() + call.name.len(),
             PartKind::ToolResult(result) => result.parts.iter().map(|part| of(&part.kind)).sum(),
             PartKind::Foreign(_, raw) => raw.get().len(),

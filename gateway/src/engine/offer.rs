@@ -37,7 +37,7 @@ impl Offer {
     }
 
     /// How many tools are offered.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.selection.tools().len()
     }
 

@@ -131,10 +131,9 @@ impl Plan {
         if let Some(model) = scan.model.as_ref().filter(|model| model.name != target.model) {
             splice.replace_text(&model.field, &target.model);
         }
-        for own in [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)] {
-            if let Some(field) = own {
-                splice.remove(field);
-            }
+        let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
+        for field in own.into_iter().flatten() {
+            splice.remove(field);
         }
         let hide_usage = scan.stream && upstream.provider.takes_stream_options() && !self.wants_usage();
         if hide_usage {

@@ -23,13 +23,21 @@ pub enum Refusal {
     /// The caller's body is not its dialect.
     Malformed(Malformed),
     /// The last word of the provider named, after all that could be tried was.
-    Failed { provider: Arc<str>, upstream: Dialect, failure: Box<Failure> },
+    Failed {
+        provider: Arc<str>,
+        upstream: Dialect,
+        failure: Box<Failure>,
+    },
     /// `x-bf-strict`: what would have been lost.
     Strict(Losses),
     /// The tool loop's own deadline passed while a model or a tool was still at work.
     RunDeadline(Duration),
     /// Refused before any engine work: body size, content type, unknown route, missing header.
-    Http { status: StatusCode, kind: &'static str, message: String },
+    Http {
+        status: StatusCode,
+        kind: &'static str,
+        message: String,
+    },
 }
 
 impl From<Denied> for Refusal {
@@ -63,9 +71,7 @@ impl Refusal {
 
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Denied(denied) => {
-                StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            Self::Denied(denied) => StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Failed { failure, .. } => failure_status(failure),
             Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -177,9 +183,11 @@ fn failure_status(failure: &Failure) -> StatusCode {
         // The caller's own credential was fine; the gateway's was not.
         K::Credential | K::Connect | K::Broken | K::Unreadable => StatusCode::BAD_GATEWAY,
         K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
-        K::RateLimited => failure.status.filter(|status| status.is_client_error()).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
-        K::Unavailable => failure.status.filter(|status| !status.is_success()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-        K::Rejected => failure.status.filter(|status| status.is_client_error()).unwrap_or(StatusCode::BAD_REQUEST),
+        K::RateLimited => failure.status.filter(StatusCode::is_client_error).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
+        K::Unavailable => {
+            failure.status.filter(|status| !status.is_success()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        K::Rejected => failure.status.filter(StatusCode::is_client_error).unwrap_or(StatusCode::BAD_REQUEST),
     }
 }
 

@@ -122,8 +122,7 @@ impl RelayBody {
 
     fn fail(&mut self, failure: Box<Failure>, out: &mut Outgoing) {
         self.release(out);
-        let refusal =
-            Refusal::Failed { provider: self.served.provider.clone(), upstream: self.dialect, failure };
+        let refusal = Refusal::Failed { provider: self.served.provider.clone(), upstream: self.dialect, failure };
         let mut event = Vec::new();
         let mut writer = self.dialect.codec().writer(WriterOptions::default());
         writer.fail(&refusal.problem(None), &mut event);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bifrost_mcp::{Caller, Rights, Selection};
 use bifrost_mcp::Allow;
+use bifrost_mcp::{Caller, Rights, Selection};
 use bifrost_policies::{AllowList, Principal};
 use http::HeaderMap;
 

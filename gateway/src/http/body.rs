@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use crate::engine::refusal::Refusal;
 
 /// The longest a body may take to arrive. Big images over a slow line make it; a client that sends a byte a second does not.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The whole body, or why not: 413 before anything is buffered where the length is announced, 408, 415.
 pub async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Refusal> {

@@ -28,7 +28,9 @@ pub async fn health(State(engine): State<Arc<Engine>>) -> Response {
 fn describe(state: &ToolServer) -> Value {
     match state {
         ToolServer::Connecting => json!({ "state": "connecting" }),
-        ToolServer::Ready { tools, list_error, .. } => json!({ "state": "ready", "tools": tools, "list_error": list_error }),
+        ToolServer::Ready { tools, list_error, .. } => {
+            json!({ "state": "ready", "tools": tools, "list_error": list_error })
+        }
         ToolServer::Failed { reason, stale_tools, .. } => {
             json!({ "state": "failed", "reason": reason, "stale_tools": stale_tools })
         }

@@ -29,13 +29,11 @@ pub type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// Waits for the head of a stream, or opens it.
 pub async fn answer(dialect: Dialect, request_id: &str, mut work: Work, ping_after: Duration) -> Reply {
     match tokio::time::timeout(ping_after, &mut work).await {
-        Ok(reply) => match reply.body {
-            ReplyBody::Events(body) => {
-                let paced = Paced::new(Stage::Flowing(body), dialect, ping_after);
-                Reply { body: ReplyBody::Events(Box::pin(paced)), ..reply }
-            }
-            ReplyBody::Whole(_) => reply,
-        },
+        Ok(Reply { body: ReplyBody::Events(body), status, headers, problem }) => {
+            let paced = Paced::new(Stage::Flowing(body), dialect, ping_after);
+            Reply { body: ReplyBody::Events(Box::pin(paced)), status, headers, problem }
+        }
+        Ok(whole) => whole,
         Err(_) => {
             let mut paced = Paced::new(Stage::Waiting(work), dialect, ping_after);
             paced.due = true;
@@ -91,9 +89,8 @@ impl Paced {
             match &mut self.stage {
                 Stage::Waiting(work) => {
                     let reply = std::task::ready!(work.as_mut().poll(cx));
-                    match self.open(reply) {
-                        Some(last) => return Poll::Ready(Some(last)),
-                        None => continue,
+                    if let Some(last) = self.open(reply) {
+                        return Poll::Ready(Some(last));
                     }
                 }
                 Stage::Flowing(body) => {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bifrost_mcp::{CallError, CallLimits, Outcome};
-use bifrost_mcp::Tool;
 use bifrost_mcp::Decision;
+use bifrost_mcp::Tool;
+use bifrost_mcp::{CallError, CallLimits, Outcome};
 use bifrost_policies::{Denied, identify};
 use bifrost_providers::{Dialect, Malformed};
 use http::StatusCode;
@@ -121,7 +121,11 @@ mod tests {
     #[test]
     fn both_formats_and_the_flat_one_are_read() {
         for (body, format, want) in [
-            (r#"{"id":"c","type":"function","function":{"name":"t","arguments":"{}"}}"#, Format::Chat, ("c", "t", "{}")),
+            (
+                r#"{"id":"c","type":"function","function":{"name":"t","arguments":"{}"}}"#,
+                Format::Chat,
+                ("c", "t", "{}"),
+            ),
             (r#"{"name":"t","arguments":{"a":1}}"#, Format::Chat, ("", "t", r#"{"a":1}"#)),
             (r#"{"type":"function_call","call_id":"k","name":"t"}"#, Format::Responses, ("k", "t", "")),
         ] {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bifrost_mcp::{Hub, HubSettings, Observer, StartError};
 use bifrost_mcp::{Allow, Era, LocalSource, ServerSettings, TransportSettings as ToolTransport};
+use bifrost_mcp::{Hub, HubSettings, Observer, StartError};
 use bifrost_policies::{
-    AllowList, Budget, KeyPool, KeyRule, Keyring, Known, ModelRule, Principal, ProviderGrant, Queue, ToolRights, address,
+    AllowList, Budget, KeyPool, KeyRule, Keyring, Known, ModelRule, Principal, ProviderGrant, Queue, ToolRights,
+    address,
 };
 use bifrost_providers::auth::{BadCredential, Credential};
 use bifrost_providers::catalog::{self, Row};
@@ -32,7 +33,7 @@ const MAX_TOOL_MESSAGE_BYTES: usize = 16 << 20;
 const MAX_IDLE_PER_HOST: usize = 512;
 
 /// How long a provider's list of models is believed.
-const MODELS_LIVE_FOR: Duration = Duration::from_secs(60);
+const MODELS_LIVE_FOR: Duration = Duration::from_mins(1);
 
 /// Why settings cannot be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +193,7 @@ fn provider(
     let timeouts = settings.timeouts;
     Provider::new(ProviderSettings {
         name: settings.name.clone(),
-        row: row.clone(),
+        row: *row,
         base_url: url.or(settings.base_url.as_ref()).cloned(),
         extra_headers: exposed(&settings.extra_headers),
         path_overrides: settings.path_overrides.clone(),
