@@ -1,6 +1,6 @@
 //! A legacy stdio tool server that misbehaves on request, for the tests of this crate.
 //!
-//! `toolserver MODE`, where the mode is one of `plain`, `broken`, `hang`, `noisy`, `zero`, `loop`, `probe-dies`. It is
+//! `toolserver MODE`, where the mode is one of `plain`, `broken`, `hang`, `noisy`, `zero`, `loop`, `endless`, `probe-dies`. It is
 //! written by hand, line by line, because a proper SDK would not let it break the rules.
 
 use std::{
@@ -90,6 +90,11 @@ impl Server {
             tools.push(json!({"name": "grown", "inputSchema": object}));
         }
         match self.mode.as_str() {
+            "endless" => {
+                let page: Vec<_> =
+                    (0..900).map(|at| json!({"name": format!("t{nth}_{at}"), "inputSchema": object})).collect();
+                json!({"tools": page, "nextCursor": nth.to_string()})
+            }
             "loop" => json!({"tools": tools, "nextCursor": "again"}),
             _ => json!({"tools": tools}),
         }

@@ -1,6 +1,6 @@
 //! What the trunk says about each tool server: already resolved, with secrets in hand and durations typed.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
@@ -31,7 +31,7 @@ pub struct ServerSettings {
 }
 
 /// How to reach a tool server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum TransportSettings {
     /// A child process that speaks on its standard input and output.
     Stdio {
@@ -76,6 +76,29 @@ pub struct LocalSource {
     pub auto_execute: Allow,
     pub call_timeout: Duration,
     pub on_all_virtual_keys: bool,
+}
+
+// === impl TransportSettings ===
+
+impl TransportSettings {
+    /// Where an HTTP server is. Its path and query may hold a credential; hosted servers often put one there.
+    pub(crate) fn url(&self) -> Option<&Url> {
+        match self {
+            Self::Stdio { .. } => None,
+            Self::Http { url, .. } | Self::Sse { url, .. } => Some(url),
+        }
+    }
+}
+
+impl fmt::Debug for TransportSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio { command, .. } => f.debug_struct("Stdio").field("command", command).finish_non_exhaustive(),
+            Self::Http { url, .. } | Self::Sse { url, .. } => {
+                f.debug_struct("Remote").field("host", &url.host_str()).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 // === impl Allow ===

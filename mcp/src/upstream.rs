@@ -183,7 +183,7 @@ impl Upstream {
         let connecting = async {
             let events = Events { changed: Arc::clone(&self.changed) };
             let running = Box::pin(link::connect(&self.settings, era, events, around)).await?;
-            let link = Link::new(&running, Arc::clone(&self.doubt), around);
+            let link = self.link_to(&running, around);
             let listing = link.list().await.map_err(|error| format!("listing its tools failed: {error}"))?;
             Ok((running, listing))
         };
@@ -197,9 +197,13 @@ impl Upstream {
         connected.unwrap_or_else(|_| Err(format!("connecting took longer than {bound:?}")))
     }
 
+    fn link_to(&self, running: &Running, around: &Surroundings) -> Link {
+        Link::new(running, self.settings.transport.url(), &self.doubt, around)
+    }
+
     /// Serves calls until the connection ends, which gives a reason, or the hub closes, which gives none.
     async fn serve(&self, running: Running, listing: Listing, around: &Surroundings) -> Option<String> {
-        let link = Arc::new(Link::new(&running, Arc::clone(&self.doubt), around));
+        let link = Arc::new(self.link_to(&running, around));
         let since = SystemTime::now();
         let mut rhythm = Rhythm { interval: self.settings.sync_interval, empty: EMPTY_AGAIN };
         let mut relist_at = Instant::now() + rhythm.after(&listing);

@@ -18,6 +18,7 @@ use rmcp::{
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::{Surroundings, answer, http, sse, stdio};
 use crate::{
@@ -42,6 +43,7 @@ pub(super) struct Link {
     doubt: Arc<Notify>,
     tracker: TaskTracker,
     max_message_bytes: usize,
+    url: Option<Url>,
 }
 
 /// What the SDK runs for one connection.
@@ -81,11 +83,11 @@ pub(super) async fn connect(
             Box::pin(events.serve_with_lifecycle(transport, mode)).await
         }
         TransportSettings::Sse { url, headers } => {
-            let transport = sse::connect(url, headers, around).await.map_err(|error| error.to_string())?;
+            let transport = sse::connect(url, headers, around).await.map_err(|error| told(&error, Some(url)))?;
             Box::pin(events.serve_with_lifecycle(transport, ClientLifecycleMode::Initialize)).await
         }
     };
-    let running = running.map_err(|error| told(&error))?;
+    let running = running.map_err(|error| told(&error, settings.transport.url()))?;
     // A cached list would hide that a server is gone; the catalog is our cache.
     running.peer().set_response_cache_config(ClientCacheConfig::disabled()).await;
     Ok(running)
@@ -100,8 +102,9 @@ fn lifecycle(era: Era) -> ClientLifecycleMode {
     }
 }
 
-/// An error with its causes: the outermost text alone often says only that something failed.
-fn told(error: &dyn std::error::Error) -> String {
+/// An error with its causes: the outermost text alone often says only that something failed. The address is left out,
+/// because its path or query may hold a credential, and callers read this.
+fn told(error: &dyn std::error::Error, url: Option<&Url>) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -110,6 +113,9 @@ fn told(error: &dyn std::error::Error) -> String {
             text = format!("{text}: {more}");
         }
         cause = error.source();
+    }
+    if let Some(url) = url {
+        text = text.replace(url.as_str(), "its address");
     }
     crate::call::cut(&text, 1000).to_owned()
 }
@@ -123,12 +129,13 @@ pub(super) fn negotiated(running: &Running) -> Era {
 // === impl Link ===
 
 impl Link {
-    pub(super) fn new(running: &Running, doubt: Arc<Notify>, around: &Surroundings) -> Self {
+    pub(super) fn new(running: &Running, url: Option<&Url>, doubt: &Arc<Notify>, around: &Surroundings) -> Self {
         Self {
             peer: running.peer().clone(),
-            doubt,
+            doubt: Arc::clone(doubt),
             tracker: around.tracker.clone(),
             max_message_bytes: around.max_message_bytes,
+            url: url.cloned(),
         }
     }
 
@@ -194,7 +201,10 @@ impl Link {
             }
             other => {
                 self.doubt.notify_one();
-                SourceError::Transport(format!("the connection to the tool server failed: {}", told(other)))
+                SourceError::Transport(format!(
+                    "the connection to the tool server failed: {}",
+                    told(other, self.url.as_ref())
+                ))
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) enum SseError {
     #[error("{0}")]
     Settings(String),
     #[error("{0}")]
-    Http(#[from] reqwest::Error),
+    Http(#[source] reqwest::Error),
     #[error("the server answered with HTTP {0}")]
     Status(reqwest::StatusCode),
     #[error("the stream ended before it named its endpoint")]
@@ -49,7 +49,7 @@ pub(super) async fn connect(
     let client = http::client(url, around).map_err(SseError::Settings)?;
     let headers = http::header_map(headers).map_err(SseError::Settings)?;
     let get = client.get(url.clone()).headers(headers.clone()).header(header::ACCEPT, "text/event-stream");
-    let response = get.send().await?;
+    let response = get.send().await.map_err(SseError::http)?;
     if !response.status().is_success() {
         return Err(SseError::Status(response.status()));
     }
@@ -92,6 +92,15 @@ fn bounded(chunks: impl Stream<Item = Chunk> + Send, limit: usize) -> impl Strea
     })
 }
 
+// === impl SseError ===
+
+impl SseError {
+    /// Without the address: its path or query may hold a credential.
+    fn http(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
 // === impl SseTransport ===
 
 impl Transport<RoleClient> for SseTransport {
@@ -103,7 +112,7 @@ impl Transport<RoleClient> for SseTransport {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         let post = self.client.post(self.endpoint.clone()).headers(self.headers.clone()).json(&item);
         async move {
-            let response = post.send().await?;
+            let response = post.send().await.map_err(SseError::http)?;
             if response.status().is_success() { Ok(()) } else { Err(SseError::Status(response.status())) }
         }
     }

@@ -128,7 +128,7 @@ async fn remote() -> Remote {
         .nest_service("/mcp", service)
         .layer(axum::middleware::from_fn(move |request, next| forget(watched.clone(), request, next)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/mcp?key=s3cret", listener.local_addr().unwrap()).parse().unwrap();
     let serving = TaskTracker::new().spawn(async move { axum::serve(listener, app).await });
     Remote { probe, url, serving }
 }
@@ -206,11 +206,14 @@ async fn a_server_that_is_gone_fails_calls_and_is_found_out() {
     let remote = remote().await;
     let world = connected(&remote, Era::Modern).await;
     remote.serving.abort();
+    let mut told = String::new();
     eventually("failed", PATIENCE, async || {
         let outcome = world.call_within("far-echo", "{}", Duration::from_secs(2)).await;
+        told = outcome.text();
         outcome.error == Some(CallError::Unavailable)
     })
     .await;
+    assert!(told.contains("its address") && !told.contains("s3cret"), "an address may hold a credential: {told}");
     assert!(matches!(world.state("far"), State::Failed { stale_tools: 3, .. } | State::Connecting));
     world.hub.close().await;
 }

@@ -70,6 +70,14 @@ async fn a_cursor_that_repeats_ends_the_listing() {
 }
 
 #[tokio::test]
+async fn a_listing_without_end_is_cut_off() {
+    let world = World::settled(vec![toolserver("many", "endless")]).await;
+    assert!(matches!(world.state("many"), State::Ready { tools: 10_000, .. }), "{:?}", world.state("many"));
+    assert_eq!(world.hub.states()[0].rejected[0].tool, "tools beyond 10000");
+    world.hub.close().await;
+}
+
+#[tokio::test]
 async fn noise_on_standard_output_is_skipped() {
     let world = World::settled(vec![toolserver("noisy", "noisy")]).await;
     assert_eq!(world.call("noisy-echo", r#"{"text":"through"}"#).await.text(), "through");
