@@ -34,7 +34,9 @@ fn streams() -> impl Iterator<Item = Recording> {
 /// Reads frames to the end and folds them.
 fn fold(frames: impl IntoIterator<Item = Frame>) -> Result<ChatReply, Box<Failure>> {
     let mut fold = Fold::new();
-    events(frames)?.iter().for_each(|event| fold.push(event));
+    for event in &events(frames)? {
+        fold.push(event);
+    }
     Ok(fold.finish())
 }
 
@@ -52,7 +54,9 @@ fn events(frames: impl IntoIterator<Item = Frame>) -> Result<Vec<ChatEvent>, Box
 fn written(events: &[ChatEvent]) -> Vec<u8> {
     let mut writer = OpenAiChat.writer(WriterOptions { include_usage: true });
     let mut out = Vec::new();
-    events.iter().for_each(|event| writer.write(event, None, &mut out));
+    for event in events {
+        writer.write(event, None, &mut out);
+    }
     assert!(writer.losses().is_empty(), "{:?}", writer.losses());
     out
 }
@@ -279,7 +283,9 @@ fn recorded_streams_survive_the_writer() {
         let second = events(frames(&written(&first))).unwrap_or_else(|fault| panic!("{}: {fault}", recording.name));
         let [first, second] = [first, second].map(|events| {
             let mut fold = Fold::new();
-            events.iter().for_each(|event| fold.push(event));
+            for event in &events {
+                fold.push(event);
+            }
             fold.finish()
         });
         assert_eq!(essence(&first), essence(&second), "{}", recording.name);

@@ -42,7 +42,8 @@ fn crossed(fields: &Value) -> (Value, Vec<String>) {
 }
 
 fn read(chunks: &[Value], done: bool) -> Result<Vec<ChatEvent>, Box<Failure>> {
-    let mut body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let mut body: String =
+        chunks.iter().flat_map(|chunk| ["data: ".into(), chunk.to_string(), "\n\n".into()]).collect();
     if done {
         body += "data: [DONE]\n\ndata: [DONE]\n\n";
     }
@@ -56,7 +57,9 @@ fn read(chunks: &[Value], done: bool) -> Result<Vec<ChatEvent>, Box<Failure>> {
 
 fn folded(events: &[ChatEvent]) -> ChatReply {
     let mut fold = Fold::new();
-    events.iter().for_each(|event| fold.push(event));
+    for event in events {
+        fold.push(event);
+    }
     fold.finish()
 }
 
@@ -74,9 +77,9 @@ fn chunk(delta: &Value, finish: Option<&str>) -> Value {
 fn write(events: &[ChatEvent], include_usage: bool, annex: Option<&str>) -> String {
     let mut writer = OpenAiChat.writer(WriterOptions { include_usage });
     let mut out = Vec::new();
-    events.iter().for_each(|event| {
+    for event in events {
         writer.write(event, annex.filter(|_| matches!(event, ChatEvent::Stop { .. })), &mut out);
-    });
+    }
     String::from_utf8(out).unwrap()
 }
 

@@ -260,9 +260,9 @@ fn list(values: &[Raw]) -> Raw {
     let mut array = Array::new(&mut out);
     for value in values {
         let elements: Vec<&RawValue> = json::decode(value.get().as_bytes()).unwrap_or_default();
-        elements.into_iter().for_each(|element| {
+        for element in elements {
             array.raw(element.get());
-        });
+        }
     }
     array.end();
     written(out)

@@ -73,7 +73,9 @@ fn decode_image(raw: &RawValue, extras: &mut Extras) -> Option<PartKind> {
     let wire::ImageUrl { url, file_id, detail, extras: mut inner, .. } = decode(raw.get().as_bytes()).ok()?;
     let (source, mime) = match (url, file_id) {
         (Some(url), second) => {
-            second.into_iter().for_each(|id| inner.push("file_id", quoted(&id)));
+            if let Some(id) = second {
+                inner.push("file_id", quoted(&id));
+            }
             from_url(url)
         }
         (None, Some(id)) => (MediaSource::FileId(id), None),
@@ -96,14 +98,16 @@ fn decode_audio(raw: &RawValue, extras: &mut Extras) -> Option<PartKind> {
         "mp3" => "audio/mpeg".into(),
         other => Text::from_plain(&format!("audio/{other}")),
     });
-    format.into_iter().for_each(|format| inner.push("format", quoted(&format)));
+    if let Some(format) = format {
+        inner.push("format", quoted(&format));
+    }
     keep_inner(extras, INPUT_AUDIO, &inner);
     Some(PartKind::Audio(Media { source: MediaSource::Base64(data?), mime, ..Media::default() }))
 }
 
 fn decode_file(file: wire::File<'_>, extras: &mut Extras) -> Option<PartKind> {
-    let wire::File { file_data, file_url, file_id, filename, extras: mut inner, .. } = file;
-    let mut sources = [("file_data", file_data), ("file_url", file_url), ("file_id", file_id)]
+    let wire::File { data, url, id, filename, extras: mut inner, .. } = file;
+    let mut sources = [("file_data", data), ("file_url", url), ("file_id", id)]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)));
     let (source, mime) = match sources.next()? {
@@ -184,7 +188,9 @@ pub(super) fn encode_content(sheet: &mut Sheet<'_>, parts: &[&Part], form: Conte
         }
         _ => {
             let mut array = Array::new(sheet.key("content"));
-            parts.iter().for_each(|part| encode_part(array.item(), part));
+            for part in parts {
+                encode_part(array.item(), part);
+            }
             array.end();
         }
     }

@@ -102,7 +102,7 @@ struct Facts {
 impl Facts {
     fn read(body: &[u8]) -> Self {
         let Ok(outer) = decode::<wire::Error<'_>>(body) else { return Self::default() };
-        let inner = outer.error.filter(|raw| raw.get() != "null");
+        let inner = outer.inner.filter(|raw| raw.get() != "null");
         let mut facts = match inner.map(|raw| (raw, decode::<wire::Error<'_>>(raw.get().as_bytes()))) {
             Some((_, Ok(object))) => Self::of(&object),
             Some((raw, Err(_))) => Self { message: Some(words(raw)), ..Self::of(&outer) },
@@ -115,7 +115,7 @@ impl Facts {
     fn of(error: &wire::Error<'_>) -> Self {
         let said = |raw: Option<&RawValue>| raw.filter(|raw| raw.get() != "null").map(words);
         Self {
-            message: said(error.message).or_else(|| said(error.detail)).or_else(|| said(error.error)),
+            message: said(error.message).or_else(|| said(error.detail)).or_else(|| said(error.inner)),
             kind: said(error.kind),
             code: said(error.code),
             param: said(error.param),

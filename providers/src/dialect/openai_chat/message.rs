@@ -79,7 +79,9 @@ fn decode_reasoning(details: Option<Vec<&RawValue>>, strings: [Option<Text>; 2],
             part.extras.push(key, json::null());
             parts.push(part);
         } else if thinking_text(parts.iter()) == text {
-            parts.iter_mut().take(1).for_each(|part| part.extras.push(key, json::null()));
+            if let Some(first) = parts.first_mut() {
+                first.extras.push(key, json::null());
+            }
         } else {
             extras.push(key, quoted(&text));
         }
@@ -225,7 +227,9 @@ impl<'a> Fields<'a> {
         let mut calls = self.calls.iter().filter(|part| !marked(part)).enumerate().peekable();
         if calls.peek().is_some() {
             let mut array = Array::new(sheet.key("tool_calls"));
-            calls.for_each(|(at, part)| encode_call(array.item(), part, at));
+            for (at, part) in calls {
+                encode_call(array.item(), part, at);
+            }
             array.end();
         }
     }
@@ -237,7 +241,7 @@ fn encode_reasoning(sheet: &mut Sheet<'_>, parts: &[&Part]) {
     let unmarked =
         |part: &&Part| !["type", DETAILS].iter().chain(&REASONING).any(|key| part.extras.find(key).is_some());
     // What another dialect thought is said under the name that most providers read.
-    let foreign = parts.iter().any(|part| unmarked(part));
+    let foreign = parts.iter().any(unmarked);
     for key in REASONING {
         if !text.is_empty() && (marked(key) || (foreign && key == "reasoning_content")) {
             sheet.text(key, &text);
@@ -248,7 +252,9 @@ fn encode_reasoning(sheet: &mut Sheet<'_>, parts: &[&Part]) {
         return;
     }
     let mut array = Array::new(sheet.key(DETAILS));
-    parts.iter().enumerate().for_each(|(at, part)| encode_detail(array.item(), part, at));
+    for (at, part) in parts.iter().enumerate() {
+        encode_detail(array.item(), part, at);
+    }
     array.end();
 }
 
@@ -262,7 +268,7 @@ pub(super) fn encode_detail(out: &mut Vec<u8>, part: &Part, at: usize) {
     let mut detail = Sheet::new(out);
     match &part.kind {
         PartKind::Redacted { data } => {
-            _ = detail.raw("type", kind.unwrap_or("\"reasoning.encrypted\"")).text("data", data)
+            _ = detail.raw("type", kind.unwrap_or("\"reasoning.encrypted\"")).text("data", data);
         }
         PartKind::Thinking { text, signature } => {
             let kind = kind.unwrap_or("\"reasoning.text\"");

@@ -64,7 +64,9 @@ fn decode_choice(choice: wire::Choice<'_>, at: usize) -> Result<Choice, Malforme
     let Said { parts, content, extras: mut message_extras } =
         decode_message(message, &format!("/choices/{at}/message"))?;
     for (key, value) in [("name", name), ("tool_call_id", call_id)] {
-        value.into_iter().for_each(|value| message_extras.push(key, wire::quoted(&value)));
+        if let Some(value) = value {
+            message_extras.push(key, wire::quoted(&value));
+        }
     }
     remember_form(&mut message_extras, content, &parts);
     let index = choice.index.unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX));
@@ -163,7 +165,9 @@ pub(super) fn encode_reply(reply: &ChatReply, annex: Option<&str>, losses: &mut 
         sheet.text("model", &reply.model);
     }
     let mut array = Array::new(sheet.key("choices"));
-    reply.choices.iter().for_each(|choice| encode_choice(array.item(), choice, own));
+    for choice in &reply.choices {
+        encode_choice(array.item(), choice, own);
+    }
     array.end();
     if let Some(usage) = &reply.usage {
         encode_usage(sheet.key("usage"), usage);

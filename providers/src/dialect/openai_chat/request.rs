@@ -105,7 +105,9 @@ fn decode_max_tokens(legacy: Option<u64>, current: Option<u64>, extras: &mut Ext
     match (legacy, current) {
         (Some(value), None) => Some(MaxTokens { value, legacy: true }),
         (legacy, Some(value)) => {
-            legacy.into_iter().for_each(|old| extras.push("max_tokens", json::raw(old.to_string())));
+            if let Some(old) = legacy {
+                extras.push("max_tokens", json::raw(old.to_string()));
+            }
             Some(MaxTokens { value, legacy: false })
         }
         (None, None) => None,
@@ -316,7 +318,9 @@ fn encode_tools(sheet: &mut Sheet<'_>, tools: &[Tool]) {
     let mut modern = tools.iter().filter(|tool| !is_legacy(tool)).peekable();
     if modern.peek().is_some() {
         let mut array = Array::new(sheet.key("tools"));
-        modern.for_each(|tool| encode_tool(array.item(), tool));
+        for tool in modern {
+            encode_tool(array.item(), tool);
+        }
         array.end();
     }
     let mut legacy = tools.iter().filter(is_legacy).peekable();
@@ -389,7 +393,9 @@ fn encode_stop(sheet: &mut Sheet<'_>, stop: &Stop) {
         [only] if stop.plain => _ = sheet.text("stop", only),
         sequences => {
             let mut array = Array::new(sheet.key("stop"));
-            sequences.iter().for_each(|sequence| json::write_text(array.item(), sequence));
+            for sequence in sequences {
+                json::write_text(array.item(), sequence);
+            }
             array.end();
         }
     }

@@ -254,7 +254,7 @@ impl Progress {
             }
             for raw in delta.tool_calls.into_iter().flatten() {
                 self.end_prose(emit);
-                self.calls.grow(self.choice, raw, emit).map_err(unreadable)?;
+                self.calls.grow(self.choice, raw, emit).map_err(|fault| unreadable(&fault))?;
             }
             if let Some(call) = delta.function_call {
                 self.end_prose(emit);
@@ -275,24 +275,20 @@ impl Progress {
     /// Reasoning in its spellings: the details, where they carry text, else the string.
     fn reason(&mut self, delta: &mut wire::Message<'_>, emit: &mut Emit<'_>) {
         let strings = [delta.reasoning_content.take(), delta.reasoning.take().and_then(Text::from_raw)];
-        let mut details: Vec<Part> =
-            delta.reasoning_details.take().into_iter().flatten().map(|raw| decode_detail(raw)).collect();
+        let mut details: Vec<Part> = delta.reasoning_details.take().into_iter().flatten().map(decode_detail).collect();
         let spoken =
             details.iter_mut().find(|part| matches!(&part.kind, PartKind::Thinking { text, .. } if !text.is_empty()));
-        match spoken {
-            Some(part) => {
-                REASONING.into_iter().zip(&strings).filter(|(_, said)| said.is_some()).for_each(|(key, _)| {
-                    part.extras.push(key, json::null());
-                })
+        let said = || REASONING.into_iter().zip(&strings).filter_map(|(key, said)| Some((key, said.as_ref()?)));
+        if let Some(part) = spoken {
+            for (key, _) in said() {
+                part.extras.push(key, json::null());
             }
-            None => {
-                let said = REASONING.into_iter().zip(strings).find_map(|(key, said)| Some((key, said?)));
-                if let Some((key, text)) = said {
-                    self.say(Prose::Thinking(String::new()), text, || thinking_block(key), emit);
-                }
-            }
+        } else if let Some((key, text)) = said().find(|(_, text)| !text.is_empty()) {
+            self.say(Prose::Thinking(String::new()), text.clone(), || thinking_block(key), emit);
         }
-        details.into_iter().for_each(|part| self.detail(part, emit));
+        for part in details {
+            self.detail(part, emit);
+        }
     }
 
     fn detail(&mut self, part: Part, emit: &mut Emit<'_>) {
@@ -334,9 +330,9 @@ impl Progress {
             self.say(Prose::Text, text, text_block, emit);
             return Ok(());
         }
-        let elements: Vec<&RawValue> = decode(raw.get().as_bytes()).map_err(unreadable)?;
+        let elements: Vec<&RawValue> = decode(raw.get().as_bytes()).map_err(|fault| unreadable(&fault))?;
         for raw in elements {
-            let part = decode_part(raw, "/choices").map_err(unreadable)?;
+            let part = decode_part(raw, "/choices").map_err(|fault| unreadable(&fault))?;
             match part.kind {
                 PartKind::Text(text) => self.say(Prose::Text, text, text_block, emit),
                 PartKind::Refusal(text) => self.say(Prose::Refusal, text, || Block::Refusal, emit),
@@ -433,6 +429,6 @@ fn thinking_block(key: &str) -> Block {
     Block::Thinking { extras }
 }
 
-fn unreadable(fault: crate::Malformed) -> Box<Failure> {
+fn unreadable(fault: &crate::Malformed) -> Box<Failure> {
     Box::new(Failure::new(FailureKind::Unreadable, format!("unreadable chunk: {fault}")))
 }

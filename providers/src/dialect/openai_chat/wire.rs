@@ -97,9 +97,9 @@ wire! {
 
 wire! {
     pub(super) struct File<'a> {
-        "file_data" => file_data: Text,
-        "file_url" => file_url: Text,
-        "file_id" => file_id: Text,
+        "file_data" => data: Text,
+        "file_url" => url: Text,
+        "file_id" => id: Text,
         "filename" => filename: Text,
     }
 }
@@ -258,7 +258,7 @@ wire! {
 wire! {
     /// An error body, or the object inside one: the union of what is sent.
     pub(super) struct Error<'a> {
-        "error" => error: &'a RawValue,
+        "error" => inner: &'a RawValue,
         "message" => message: &'a RawValue,
         "detail" => detail: &'a RawValue,
         "type" => kind: &'a RawValue,
