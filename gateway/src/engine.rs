@@ -13,6 +13,7 @@ pub mod hold;
 pub mod journal;
 pub mod lane;
 pub mod models;
+pub mod observe;
 pub mod offer;
 pub mod plan;
 pub mod prose;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::engine::journal::MemoryJournal;
+use crate::engine::observe::RunObserver;
 use crate::http;
 use crate::http::listen::Listener;
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Options {
     pub guard: Option<PathBuf>,
     /// Tools of the embedding program itself.
     pub local_tools: Vec<LocalSource>,
+    /// Told of every turn and tool call as it happens, beside metrics and log.
+    pub observer: Option<Arc<dyn RunObserver>>,
 }
 
 /// Why a gateway does not start.
@@ -75,12 +78,14 @@ impl Gateway {
         let log = Arc::new(Log::new(style));
         log.start(&tasks);
         let observer = Arc::new(ToolMetrics(metrics.clone()));
-        let Options { guard, local_tools, .. } = options;
+        let Options { guard, local_tools, observer: run_observer, .. } = options;
         let surroundings = Surroundings { tasks: tasks.clone(), observer, guard, local_tools };
         let state = state::state(settings, surroundings)?;
         state.hub.settled(settings.tools.start_bound).await;
         let journal = Arc::new(MemoryJournal::default());
-        let engine = Arc::new(Engine::new(state, metrics, log, journal, tasks.clone()));
+        let mut engine = Engine::new(state, metrics, log, journal, tasks.clone());
+        engine.observer = run_observer;
+        let engine = Arc::new(engine);
         let router = http::router(engine.clone());
         let served = CancellationToken::new();
         let all_served = served.clone().drop_guard();

@@ -17,6 +17,7 @@ use moka::sync::Cache;
 use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
 use crate::engine::models::Model;
+use crate::engine::observe::RunObserver;
 use crate::metrics::Metrics;
 use crate::record::Log;
 use crate::tasks::Tasks;
@@ -31,6 +32,8 @@ pub struct Engine {
     pub log: Arc<Log>,
     pub journal: Arc<dyn Journal>,
     pub tasks: Tasks,
+    /// Shows an embedding program what runs.
+    pub observer: Option<Arc<dyn RunObserver>>,
 }
 
 /// One snapshot of the configuration, ready for use: URLs parsed, headers made, keys hashed.
@@ -77,7 +80,7 @@ pub struct KeyState {
 
 impl Engine {
     pub fn new(state: State, metrics: Arc<Metrics>, log: Arc<Log>, journal: Arc<dyn Journal>, tasks: Tasks) -> Self {
-        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks }
+        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks, observer: None }
     }
 
     /// The snapshot in force. Load it once per request.

@@ -118,6 +118,9 @@ impl Talk {
     pub async fn after_turn(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
         self.facts.turns += 1;
         self.add_usage(reply.usage.as_ref());
+        if let Some(observer) = &self.plan.engine.observer {
+            observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply.usage.as_ref());
+        }
         let (Some(offer), Some(choice)) = (&self.plan.offer, reply.choices.first()) else {
             return Ok(Step::Done(Ending::default()));
         };
@@ -132,11 +135,14 @@ impl Talk {
             return Ok(Step::Done(self.nothing_run(pending)));
         }
         if let Some(limit) = self.limit_reached(ours.len()) {
-            self.facts.stopped = Some(limit);
-            grant.record().stopped = Some(limit);
+            self.stop_for(limit, grant);
             return Ok(Step::Done(Ending { finish: None, reveal: self.all_calls(&ours, &pending) }));
         }
-        let done = self.run(ours, grant).await?;
+        let unanswered = self.all_calls(&ours, &pending);
+        let Some(done) = self.run(ours, grant).await else {
+            self.stop_for("agent_deadline", grant);
+            return Ok(Step::Done(Ending { finish: None, reveal: unanswered }));
+        };
         self.remember(&choice.parts, &done);
         if pending.is_empty() {
             self.ask_again(&choice.parts, &done);
@@ -187,17 +193,27 @@ impl Talk {
         ours.iter().map(|(call, _)| call.clone()).chain(pending).map(call_part).collect()
     }
 
-    async fn run(&mut self, ours: Vec<(ToolCall, Owner)>, grant: &mut Grant) -> Result<Vec<Done>, Refusal> {
+    fn stop_for(&mut self, limit: &'static str, grant: &mut Grant) {
+        self.facts.stopped = Some(limit);
+        grant.record().stopped = Some(limit);
+    }
+
+    /// Runs one round of calls; `None` when the run's time was up first. Dropped calls are cancelled at their servers.
+    async fn run(&mut self, ours: Vec<(ToolCall, Owner)>, grant: &mut Grant) -> Option<Vec<Done>> {
         self.rounds += 1;
         self.calls += ours.len();
         let executor = Executor { hub: &self.plan.state.hub, max_result_bytes: self.limits.max_result_bytes };
         let running = tokio::time::timeout_at(self.deadline.into(), executor.run_all(ours));
-        let done = running.await.map_err(|_| Refusal::RunDeadline(self.limits.deadline))?;
+        let done = running.await.ok()?;
+        let before = self.facts.executed.len();
         self.facts.executed.extend(done.iter().map(Done::fact));
+        if let (Some(observer), Some(calls)) = (&self.plan.engine.observer, self.facts.executed.get(before..)) {
+            observer.tools_ran(&self.plan.ask.request_id, calls);
+        }
         let record = grant.record();
         record.tools_executed.extend(done.iter().map(Done::line));
         record.turns = self.facts.turns as u64;
-        Ok(done)
+        Some(done)
     }
 
     fn remember(&mut self, parts: &[Part], done: &[Done]) {
