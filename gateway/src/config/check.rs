@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::file::File;
-use super::finding::{Finding, Mistake};
+use super::finding::{Finding, Mistake, SHOWN};
 use super::schema::{self, EXPECTED, NO_EFFECT};
 use super::tree::{Kind, Member, Node, Place, push, unescape};
 
@@ -173,11 +173,12 @@ fn report(error: &ValidationError<'_>, schema: &Value, tree: &Node, findings: &m
         let unexpected: HashSet<&str> = unexpected.iter().map(String::as_str).collect();
         let members = tree.find(pointer).map(Node::members).unwrap_or_default();
         let unknown = members.iter().filter(|member| unexpected.contains(member.key.as_str()));
-        findings.extend(unknown.map(|member| Finding {
+        findings.extend(unknown.enumerate().map(|(index, member)| Finding {
             mistake: Mistake::UnknownKey,
             place: Some(member.at),
             path: push(&spot.written, &member.written),
-            message: unknown_key(&member.key, owner),
+            // Nobody reads the hundredth hint, and a file of junk should fail fast.
+            message: if index < SHOWN { unknown_key(&member.key, owner) } else { "unknown key".to_owned() },
         }));
         return;
     }
@@ -191,7 +192,7 @@ fn wrong_value(error: &ValidationError<'_>, schema: &Value) -> String {
         ValidationErrorKind::Type { .. } => format!("expected {}, got {}", expected_type(schema), got()),
         ValidationErrorKind::Pattern { .. } => match schema.get(EXPECTED).and_then(Value::as_str) {
             Some(expected) => format!("expected {expected}, got {}", error.instance()),
-            None => error.to_string(),
+            None => error.masked().to_string(),
         },
         ValidationErrorKind::Enum { options } => not_one_of(error.instance(), options),
         ValidationErrorKind::Minimum { limit } => {
@@ -240,6 +241,7 @@ fn not_one_of(value: &Value, options: &Value) -> String {
 pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     names
+        .filter(|name| name.len().abs_diff(word.len()) <= allowed)
         .map(|name| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), name), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::tree::Place;
 
 /// More findings than this say nothing new; the rest are only counted.
-const SHOWN: usize = 100;
+pub(super) const SHOWN: usize = 100;
 
 /// What sort of mistake a finding reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,6 +68,22 @@ bifrost.toml:6:1: /providers/openai/keys/0/wieght: unknown key; did you mean `we
     );
 }
 
+#[test]
+fn broken_yaml_and_toml_have_their_line() {
+    for (file, text, expected) in [
+        ("c.yaml", "client: {}\nclient: {}\n", "c.yaml:2:1: not valid YAML: duplicate mapping key: client"),
+        ("c.yaml", "{}\n---\n{}\n", "c.yaml:3:1: not valid YAML: multiple YAML documents detected"),
+        ("c.toml", "client = {}\nclient = {}\n", "c.toml:2:1: not valid TOML: duplicate key"),
+        (
+            "c.toml",
+            "version = \n[client\n",
+            "c.toml:1:11: not valid TOML: string values must be quoted, expected literal string",
+        ),
+    ] {
+        assert!(complaints(file, text).starts_with(expected), "{}", complaints(file, text));
+    }
+}
+
 /// One mistake each: the text and the one line that answers it.
 fn each(cases: &[(String, &str)]) {
     let mut wrong = Vec::new();

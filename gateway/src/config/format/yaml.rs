@@ -20,7 +20,9 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Finding>> {
 
 fn syntax(error: &serde_saphyr::Error) -> Finding {
     let message = error.to_string();
-    let message = message.lines().next().unwrap_or_default();
+    // The place is printed in front, and advice about the parser's programming interface helps nobody here.
+    let end = [" at line ", ", set ", "; use ", "\n"].iter().filter_map(|mark| message.find(mark)).min();
+    let message = end.and_then(|end| message.get(..end)).unwrap_or(&message);
     Finding::unreadable_at(error.location().as_ref().map(place), format!("not valid YAML: {message}"))
 }
 
