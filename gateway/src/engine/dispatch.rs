@@ -12,7 +12,7 @@ use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target, Wanted};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Outgoing, failure_of, forwardable, returnable};
 use bifrost_providers::transport::Answer;
-use bifrost_providers::{Dialect, Failure, tap};
+use bifrost_providers::{Dialect, Failure, Losses, tap};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
@@ -43,6 +43,8 @@ pub struct Served {
     pub upstream: Dialect,
     pub lane: Lane,
     pub hide_usage: bool,
+    /// What the request lost on its way there.
+    pub losses: Losses,
     pub status: StatusCode,
     /// What the client gets to see of the provider's headers.
     pub headers: HeaderMap,
@@ -107,12 +109,13 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
     };
     let (answered, source) = attempts.run(grant).await?;
     grant.lost(&prepared.losses);
-    let Prepared { lane, hide_usage, .. } = prepared;
+    let Prepared { lane, hide_usage, losses, .. } = prepared;
     let served = Served {
         provider: target.provider.clone(),
         upstream: upstream.provider.dialect(),
         lane,
         hide_usage,
+        losses,
         status: answered.status,
         headers: returnable(&answered.headers),
         _permit: permit,

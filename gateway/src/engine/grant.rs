@@ -94,7 +94,12 @@ impl Grant {
     }
 
     pub fn lost(&mut self, losses: &Losses) {
-        self.record.losses.extend(losses.iter().map(|loss| format!("{}: {}", loss.pointer, loss.reason)));
+        for loss in losses.iter() {
+            let line = format!("{}: {}", loss.pointer, loss.reason);
+            if !self.record.losses.contains(&line) {
+                self.record.losses.push(line);
+            }
+        }
     }
 
     pub fn succeed(mut self, usage: Option<&Usage>, finish: Option<String>) {

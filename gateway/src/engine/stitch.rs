@@ -30,8 +30,8 @@ pub struct Stitch {
     shown: u32,
     /// This turn's block indexes to the client's; hidden blocks have none.
     places: HashMap<u32, Option<u32>>,
-    /// Text was shown in an earlier turn, and the next text must not run into it.
-    text_before: bool,
+    /// The turn that showed text last: the text of a later one must not run into it.
+    text_in: Option<usize>,
     turn: usize,
     /// How the choices of the current turn ended, until it is known whether that is the end of the reply.
     ends: Vec<(u32, Finish, Extras)>,
@@ -47,7 +47,7 @@ impl Stitch {
             started: false,
             shown: 0,
             places: HashMap::new(),
-            text_before: false,
+            text_in: None,
             turn: 0,
             ends: Vec::new(),
             tail: Extras::default(),
@@ -104,12 +104,10 @@ impl Stitch {
 
     /// Dialects with blocks keep the turns' texts apart; OpenAI's one string needs a blank line.
     fn separate(&mut self, place: u32) {
-        if self.client == Dialect::OpenAiChat && self.turn > 1 && self.text_before {
+        let earlier = self.text_in.replace(self.turn);
+        if self.client == Dialect::OpenAiChat && earlier.is_some_and(|turn| turn < self.turn) {
             let blank = Text::from_plain("\n\n");
             self.write(&ChatEvent::Delta { index: place, delta: Delta::Text(blank) });
-            self.text_before = false;
-        } else if self.turn == 1 {
-            self.text_before = true;
         }
     }
 

@@ -26,11 +26,13 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
     let mut shown: Vec<Part> = Vec::new();
     loop {
         let Started { served, source } = started;
+        talk.losses.extend(served.losses.clone());
         let mut reply = read_whole(&served, source)?;
         let step = talk.after_turn(&reply, grant).await?;
         match step {
             Step::Again => {
-                shown.extend(reply.choices.first().map(|choice| talk.visible(&choice.parts)).unwrap_or_default());
+                let parts = reply.choices.first().map(|choice| talk.visible(&choice.parts)).unwrap_or_default();
+                append(talk.plan.ask.dialect, &mut shown, parts);
                 drop(served);
                 started = talk.ask(grant).await?;
             }
@@ -54,12 +56,7 @@ fn finish_whole(talk: &Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending
     if talk.offers_tools()
         && let Some(choice) = reply.choices.first_mut()
     {
-        let last = talk.visible(&choice.parts);
-        if talk.plan.ask.dialect == Dialect::OpenAiChat && has_text(&shown) && has_text(&last) {
-            // One string has no blocks: a blank line keeps the turns apart, as it does on the stream.
-            shown.push(Part::from(PartKind::Text(Text::from_plain("\n\n"))));
-        }
-        shown.extend(last);
+        append(talk.plan.ask.dialect, &mut shown, talk.visible(&choice.parts));
         shown.extend(ending.reveal);
         choice.parts = shown;
         if let Some(finish) = ending.finish {
@@ -88,6 +85,14 @@ fn encode(talk: &mut Talk, reply: &ChatReply, served: &Served, grant: &mut Grant
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     annex::headers(&mut headers, &talk.plan.ask, grant, grant.facts().losses.len());
     Reply { status: StatusCode::OK, headers, body: ReplyBody::Whole(body), problem: None }
+}
+
+/// Adds a turn's parts. OpenAI's one string has no blocks: a blank line keeps the turns apart, as it does on the stream.
+fn append(client: Dialect, shown: &mut Vec<Part>, turn: Vec<Part>) {
+    if client == Dialect::OpenAiChat && has_text(shown) && has_text(&turn) {
+        shown.push(Part::from(PartKind::Text(Text::from_plain("\n\n"))));
+    }
+    shown.extend(turn);
 }
 
 fn has_text(parts: &[Part]) -> bool {
@@ -131,6 +136,7 @@ async fn live_turns(
     let mut started = first;
     loop {
         stitch.begin_turn();
+        talk.losses.extend(started.served.losses.clone());
         let (deadline, bound) = talk.deadline();
         let turn = live_turn(talk, started, grant, stitch, out);
         let reply = match tokio::time::timeout_at(deadline.into(), turn).await {
