@@ -1,6 +1,6 @@
 //! A legacy stdio tool server that misbehaves on request, for the tests of this crate.
 //!
-//! `toolserver MODE`, where the mode is one of `plain`, `broken`, `hang`, `noisy`, `zero`, `loop`, `endless`, `probe-dies`. It is
+//! `toolserver MODE`, where the mode is one of `plain`, `broken`, `hang`, `noisy`, `zero`, `loop`, `endless`, `deaf`, `probe-dies`. It is
 //! written by hand, line by line, because a proper SDK would not let it break the rules.
 
 use std::{
@@ -37,6 +37,9 @@ fn main() {
         .map_while(Result::ok)
         .filter_map(|line| serde_json::from_str(&line).ok())
         .map(|message: Value| {
+            if server.mode == "deaf" && field(&message, "/method") == "tools/call" {
+                thread::sleep(Duration::from_mins(1));
+            }
             let server = Arc::clone(&server);
             thread::spawn(move || server.take(&message))
         })

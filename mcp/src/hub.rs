@@ -31,8 +31,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Hears of calls and state changes, for metrics. Must not block.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// `error` is a [`CallError::as_str`] label.
+    /// A call ended, well or with a [`CallError::as_str`] label.
     fn call_finished(&self, server: &str, tool: &str, duration: Duration, error: Option<&'static str>);
+    /// A tool server is in another state than before.
     fn state_changed(&self, server: &str, state: &State);
 }
 

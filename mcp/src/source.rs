@@ -45,14 +45,18 @@ pub struct Answer {
 /// Why a source could not list or answer. The texts are shown to the model and the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
+    /// Nothing was sent.
     #[error("{0}")]
     Unavailable(String),
+    /// The connection broke; a call may or may not have run.
     #[error("{0}")]
     Transport(String),
     #[error("the tool server refused the call: {0}")]
     Protocol(String),
+    /// The message was not read.
     #[error("the answer of {bytes} bytes is over the limit of {limit} bytes for one message")]
     TooLarge { bytes: usize, limit: usize },
+    /// Multi-round requests and tasks need a person or a poll, and a shared connection has neither.
     #[error("the tool asks for more input ({0}), which this gateway cannot pass on")]
     NeedsInput(String),
     #[error("timed out")]

@@ -1,6 +1,10 @@
 //! The guard: what is left of a tool server when the gateway is killed, and when it is not.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader, Write as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use bifrost_mcp::{Hub, State};
 use tokio::process::Command;
@@ -72,6 +76,35 @@ async fn the_guard_ends_with_its_server_and_tells_its_status() {
     assert_eq!(status.code(), Some(7));
     let missing = Command::new(example("guard")).args(["tool-guard", "--", "/no/such/program"]).status().await.unwrap();
     assert_eq!(missing.code(), Some(127));
+}
+
+#[test]
+fn a_thread_that_ends_is_no_dead_gateway() {
+    // The kernel reports the death of the thread that started the guard, here one that lives only this long.
+    let started = std::thread::spawn(|| {
+        let mut guard = std::process::Command::new(example("guard"))
+            .args(["tool-guard", "--", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(guard.stdout.take().unwrap());
+        say(&mut guard, &mut stdout);
+        (guard, stdout)
+    });
+    let (mut guard, mut stdout) = started.join().unwrap();
+    for _ in 0..10 {
+        say(&mut guard, &mut stdout);
+    }
+    drop(guard.stdin.take());
+    assert_eq!(guard.wait().unwrap().code(), Some(0), "the server ended by itself");
+}
+
+fn say(guard: &mut std::process::Child, stdout: &mut impl BufRead) {
+    guard.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "hello\n");
 }
 
 #[tokio::test]

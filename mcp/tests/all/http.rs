@@ -10,6 +10,7 @@ use std::{
 
 use axum::{Router, extract::Request, http::StatusCode, middleware::Next, response::IntoResponse as _};
 use bifrost_mcp::{CallError, Era, Hub, State, TransportSettings};
+use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -36,6 +37,8 @@ struct Facts {
     listening: AtomicBool,
     cancelled: AtomicUsize,
     echoed: AtomicUsize,
+    /// Values of the `authorization` header that arrived.
+    tokens: Mutex<Vec<String>>,
     /// The next request with a session is told that there is none.
     forget: AtomicBool,
 }
@@ -111,6 +114,8 @@ impl Drop for Remote {
 
 /// Answers 404 to one request of a known session, as a server does that was restarted.
 async fn forget(probe: Probe, request: Request, next: Next) -> axum::response::Response {
+    let token = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("none");
+    probe.0.tokens.lock().push(token.to_owned());
     let in_session = request.headers().contains_key("mcp-session-id") && request.method() == "POST";
     if in_session && probe.0.forget.swap(false, Ordering::SeqCst) {
         return StatusCode::NOT_FOUND.into_response();
@@ -134,7 +139,10 @@ async fn remote() -> Remote {
 }
 
 async fn connected(remote: &Remote, era: Era) -> World {
-    let transport = TransportSettings::Http { url: remote.url.clone(), headers: Vec::new() };
+    let transport = TransportSettings::Http {
+        url: remote.url.clone(),
+        headers: vec![("Authorization".to_owned(), "Bearer t0ken".to_owned().into())],
+    };
     let world = World::settled(vec![bifrost_mcp::ServerSettings { era, ..server("far", transport) }]).await;
     assert!(matches!(world.state("far"), State::Ready { tools: 3, .. }), "{:?}", world.state("far"));
     world
@@ -144,9 +152,12 @@ async fn connected(remote: &Remote, era: Era) -> World {
 async fn both_eras_list_and_call() {
     let remote = remote().await;
     for era in [Era::Auto, Era::Legacy, Era::Modern] {
+        remote.probe.0.tokens.lock().clear();
         let world = connected(&remote, era).await;
         assert_eq!(world.names(), ["far-big", "far-echo", "far-slow"]);
         assert_eq!(world.call("far-echo", r#"{"text":"hi"}"#).await.text(), "\"hi\"");
+        let tokens = remote.probe.0.tokens.lock().clone();
+        assert!(tokens.len() > 2 && tokens.iter().all(|token| token == "Bearer t0ken"), "{tokens:?}");
         world.hub.close().await;
     }
 }

@@ -179,6 +179,21 @@ async fn a_call_that_takes_too_long_is_cancelled_upstream() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_reading_holds_up_nobody() {
+    let world = World::settled(vec![toolserver("deaf", "deaf")]).await;
+    let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000));
+    for _ in 0..3 {
+        let started = Instant::now();
+        let outcome = world.call_within("deaf-echo", &long, Duration::from_millis(300)).await;
+        assert_eq!(outcome.error, Some(CallError::Timeout));
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+    let started = Instant::now();
+    world.hub.close().await;
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_call_whose_caller_leaves_is_cancelled_upstream() {
     let world = World::settled(vec![toolserver("plain", "plain")]).await;
     let left = tokio::time::timeout(Duration::from_millis(200), world.call("plain-slow", "{}")).await;
