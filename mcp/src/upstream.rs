@@ -223,7 +223,8 @@ impl Upstream {
                 () = self.changed.notified() => tokio::time::sleep(COALESCE).await,
                 () = sleep_until(relist_at) => {}
             }
-            match link.list().await {
+            let Some(listed) = around.cancel.run_until_cancelled(link.list()).await else { break None };
+            match listed {
                 Ok(listing) => {
                     relist_at = Instant::now() + rhythm.after(&listing);
                     around.board.shelve(&self.name, listing);
@@ -236,6 +237,9 @@ impl Upstream {
                 }
             }
         };
+        if let Some(reason) = &reason {
+            self.reason.lock().clone_from(reason);
+        }
         self.link.store(None);
         stop.cancel();
         let closing = async move { drop(timeout(CLOSE_TIMEOUT, ended).await) };
