@@ -62,6 +62,7 @@ pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
 /// Who asks, where it goes, with which tools; then the first answer, and the lane that carries it.
 async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result<Answer, Refusal> {
     let state = engine.state();
+    grant.keep_headers(ask, &state.logging_headers);
     state.demand_headers(&ask.headers)?;
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
     grant.describe(scan);

@@ -3,6 +3,7 @@
 //! A finished request pushes its [`Record`] into a bounded buffer; a task writes the buffer out in batches, so a request never
 //! waits for a terminal or a disk. What does not fit is counted, never lost in silence.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -73,6 +74,9 @@ pub struct Record {
     /// The limit that ended the tool loop, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<&'static str>,
+    /// The request headers that the operator asked for (`client.logging_headers`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// JSON pointers and reasons of what could not cross between dialects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,

@@ -4,7 +4,7 @@
 
 mod build;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,8 @@ pub struct State {
     pub enforce_auth: bool,
     /// Lower-case names of headers without which a request is refused.
     pub required_headers: Vec<String>,
+    /// Lower-case names of headers that go into the log record.
+    pub logging_headers: Vec<String>,
     pub max_body_bytes: usize,
     pub keyring: Keyring,
     pub known: Known,
@@ -63,6 +65,8 @@ pub struct ProviderState {
     key_states: Vec<KeyState>,
     pub queue: Queue,
     pub retry: Budget,
+    /// The request types it serves; `None` for all.
+    pub allowed_requests: Option<BTreeSet<String>>,
     /// The provider's list of models, for a while.
     pub models: Cache<(), Arc<Vec<Model>>>,
 }

@@ -137,16 +137,20 @@ pub struct Client {
     #[schemars(extend("x-no-effect" = true))]
     pub enable_governance: bool,
     /// Callers may bring their own provider key in a request header.
+    #[schemars(extend("x-no-effect" = true))]
     pub allow_direct_keys: bool,
     /// Origins that browsers may call from: exact, `*`, or with `*` inside a host label. Loopback is always allowed.
+    #[schemars(extend("x-no-effect" = true))]
     pub allowed_origins: Vec<String>,
     /// Request headers that browsers may send besides the usual ones.
+    #[schemars(extend("x-no-effect" = true))]
     pub allowed_headers: Vec<String>,
     /// Headers that every inference request must carry; a missing one is refused with 400.
     pub required_headers: Vec<String>,
     /// Request headers that are copied into the log record.
     pub logging_headers: Vec<String>,
     /// Which caller headers may be forwarded to providers.
+    #[schemars(extend("x-no-effect" = true))]
     pub header_filter_config: HeaderFilter,
     /// The largest request body, in MB (10^6 bytes).
     #[schemars(range(min = 1, max = 4096))]

@@ -94,6 +94,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
     record.provider = target.provider.to_string();
     record.model.clone_from(&target.model);
     record.fallback_index = target.fallback_index;
+    upstream.demand(grant.facts().request_type, target)?;
     let permit = upstream.queue.enter().await?;
     let prepared = plan.prepare(target, upstream)?;
     grant.record().lane = prepared.lane.name();
@@ -121,6 +122,18 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         _permit: permit,
     };
     Ok(Started { served, source })
+}
+
+impl ProviderState {
+    /// Refuses a request type that the operator has not opened (`custom_provider_config.allowed_requests`).
+    fn demand(&self, request_type: &str, target: &Target) -> Result<(), Refusal> {
+        if self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type)) {
+            return Ok(());
+        }
+        let message = format!("{request_type} is not supported by {} provider", target.provider);
+        let failure = Box::new(Failure::new(FailureKind::Rejected, message));
+        Err(Refusal::Failed { provider: target.provider.clone(), upstream: self.provider.dialect(), failure })
+    }
 }
 
 /// The attempts at one target.

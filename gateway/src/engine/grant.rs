@@ -54,6 +54,12 @@ impl Grant {
         }
     }
 
+    /// Headers that the operator wants in the log.
+    pub fn keep_headers(&mut self, ask: &Ask, names: &[String]) {
+        let present = names.iter().filter_map(|name| Some((name.clone(), ask::text(&ask.headers, name)?.to_owned())));
+        self.record.metadata.extend(present);
+    }
+
     /// What the body says of itself.
     pub fn describe(&mut self, scan: &Scan) {
         self.record.stream = scan.stream;

@@ -76,6 +76,7 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
     Ok(State {
         enforce_auth: settings.client.enforce_auth,
         required_headers: settings.client.required_headers.clone(),
+        logging_headers: settings.client.logging_headers.clone(),
         max_body_bytes: settings.client.max_request_body_bytes,
         keyring: keyring(settings),
         known,
@@ -129,6 +130,7 @@ fn provider_state(
     }
     Ok(ProviderState {
         provider: common,
+        allowed_requests: settings.allowed_requests.clone(),
         keys: KeyPool::new(key_rules(settings), now),
         rules: key_rules(settings),
         models: Cache::builder().max_capacity(1).time_to_live(MODELS_LIVE_FOR).build(),

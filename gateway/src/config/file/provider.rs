@@ -19,8 +19,10 @@ pub struct Provider {
     /// How many requests run at once, and how many may wait.
     pub concurrency_and_buffer_size: Queue,
     /// Show the request as it was sent, in `extra_fields.raw_request`.
+    #[schemars(extend("x-no-effect" = true))]
     pub send_back_raw_request: bool,
     /// Show the reply as it came, in `extra_fields.raw_response`.
+    #[schemars(extend("x-no-effect" = true))]
     pub send_back_raw_response: bool,
     /// Keep raw bodies in the log record.
     #[schemars(extend("x-no-effect" = true))]
@@ -143,6 +145,7 @@ pub enum BaseProvider {
 #[serde(default, deny_unknown_fields)]
 pub struct OpenAi {
     /// Ask OpenAI not to store replies (`store: false`).
+    #[schemars(extend("x-no-effect" = true))]
     pub disable_store: bool,
 }
 
@@ -192,6 +195,7 @@ pub struct Key {
     /// False takes the key out of use.
     pub enabled: bool,
     /// Other names for models: the requested name and the provider's.
+    #[schemars(extend("x-no-effect" = true))]
     pub aliases: IndexMap<String, Alias>,
     /// The key serves batch requests too.
     #[schemars(extend("x-no-effect" = true))]

@@ -128,6 +128,7 @@ pub struct ToolClient {
     #[schemars(extend("default" = "30s"))]
     pub connect_timeout: Option<Period>,
     /// Caller headers that are passed on to the server; `*` alone passes all.
+    #[schemars(extend("x-no-effect" = true))]
     pub allowed_extra_headers: Vec<String>,
     /// Every virtual key may use the server.
     #[schemars(extend("x-former-names" = ["allow_by_default"]))]
