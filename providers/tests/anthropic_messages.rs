@@ -523,6 +523,33 @@ fn requests_of_every_form_are_the_same_after_a_round_trip() {
     }
 }
 
+/// Bodies cut anywhere are refused, and none makes the codec panic.
+#[test]
+fn cut_bodies_are_refused() {
+    // Every prefix is parsed, so only short bodies keep this quick.
+    let short = |recording: &&Recording| recording.request.len() < 2000 && recording.response.len() < 2000;
+    for recording in recordings().iter().filter(short).take(20) {
+        for at in
+            (0..recording.request.trim_end().len()).step_by(13).filter(|at| recording.request.is_char_boundary(*at))
+        {
+            assert!(
+                CODEC.decode_request(&recording.request.as_bytes()[..at]).is_err(),
+                "{} cut at {at}",
+                recording.name
+            );
+        }
+        for at in (0..recording.response.len()).step_by(7) {
+            let cut = &recording.response.as_bytes()[..at];
+            assert!(
+                CODEC.decode_reply(cut).is_err() || recording.response[at..].trim().is_empty(),
+                "{}",
+                recording.name
+            );
+            CODEC.decode_error(StatusCode::BAD_GATEWAY, cut);
+        }
+    }
+}
+
 #[test]
 fn x_key_order_and_unicode_escape_stable() {
     let content = r#"[{"type":"text","text":"caf\u00e9 \ud83d \/ é"},{"type":"tool_use","id":"t","name":"f","input":{"b":"\u00e9","a":1.0}}]"#;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::block::grown;
 use super::reply::{Head, decode_finish};
-use super::wire::{DeltaWire, EventWire, OWN, RawDelta, ReplyWire, Tag, read};
+use super::wire::{DeltaWire, EventWire, OWN, RawDelta, ReplyWire, Tag, object_of, read};
 use super::{block, error, usage};
 use crate::chat::{Extras, PartKind, Raw};
 use crate::dialect::Frame;
@@ -185,7 +185,12 @@ impl Reader {
                 late.extend(signature.filter(|signature| !signature.is_empty()).map(Delta::Signature));
                 (Block::Thinking { extras: part.extras }, Growth::Plain)
             }
-            PartKind::Redacted { data } => (Block::Redacted { data }, Growth::Plain),
+            PartKind::Redacted { data } => {
+                if !part.extras.is_empty() {
+                    late.push(Delta::Foreign { source: OWN, raw: object_of(&part.extras) });
+                }
+                (Block::Redacted { data }, Growth::Plain)
+            }
             PartKind::ToolCall(call) => {
                 let block = Block::ToolCall { id: call.id, name: call.name, custom: false, extras: part.extras };
                 (block, Growth::Call { input: call.arguments })
