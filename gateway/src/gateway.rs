@@ -32,6 +32,8 @@ pub struct Options {
     pub local_tools: Vec<LocalSource>,
     /// Told of every turn and tool call as it happens, beside metrics and log.
     pub observer: Option<Arc<dyn RunObserver>>,
+    /// How long a stream may be silent before it is pinged; 15 s unless given.
+    pub ping_after: Option<Duration>,
 }
 
 /// Why a gateway does not start.
@@ -78,13 +80,14 @@ impl Gateway {
         let log = Arc::new(Log::new(style));
         log.start(&tasks);
         let observer = Arc::new(ToolMetrics(metrics.clone()));
-        let Options { guard, local_tools, observer: run_observer, .. } = options;
+        let Options { guard, local_tools, observer: run_observer, ping_after, .. } = options;
         let surroundings = Surroundings { tasks: tasks.clone(), observer, guard, local_tools };
         let state = state::state(settings, surroundings)?;
         state.hub.settled(settings.tools.start_bound).await;
         let journal = Arc::new(MemoryJournal::default());
         let mut engine = Engine::new(state, metrics, log, journal, tasks.clone());
         engine.observer = run_observer;
+        engine.ping_after = ping_after.unwrap_or(http::sse::PING_AFTER);
         let engine = Arc::new(engine);
         let router = http::router(engine.clone());
         let served = CancellationToken::new();

@@ -6,6 +6,7 @@ mod build;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bifrost_mcp::Hub;
@@ -18,6 +19,7 @@ use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
 use crate::engine::models::Model;
 use crate::engine::observe::RunObserver;
+use crate::http::sse::PING_AFTER;
 use crate::metrics::Metrics;
 use crate::record::Log;
 use crate::tasks::Tasks;
@@ -34,6 +36,8 @@ pub struct Engine {
     pub tasks: Tasks,
     /// Shows an embedding program what runs.
     pub observer: Option<Arc<dyn RunObserver>>,
+    /// How long a stream may be silent before it is pinged.
+    pub ping_after: Duration,
 }
 
 /// One snapshot of the configuration, ready for use: URLs parsed, headers made, keys hashed.
@@ -84,7 +88,7 @@ pub struct KeyState {
 
 impl Engine {
     pub fn new(state: State, metrics: Arc<Metrics>, log: Arc<Log>, journal: Arc<dyn Journal>, tasks: Tasks) -> Self {
-        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks, observer: None }
+        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks, observer: None, ping_after: PING_AFTER }
     }
 
     /// The snapshot in force. Load it once per request.

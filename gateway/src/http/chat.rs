@@ -34,9 +34,9 @@ pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Reque
         received,
     };
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
-        let request_id = ask.request_id.clone();
+        let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
         let work = Box::pin(serve(engine, ask));
-        return respond(sse::answer(prefix.dialect, &request_id, work, sse::PING_AFTER).await);
+        return respond(sse::answer(prefix.dialect, &request_id, work, ping_after).await);
     }
     respond(Box::pin(serve(engine, ask)).await)
 }
