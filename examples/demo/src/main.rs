@@ -80,7 +80,7 @@ async fn tour(cli: &Cli, screen: &mut Screen) -> anyhow::Result<ExitCode> {
         () = &mut stop => {
             world.stop(DRAIN).await;
             screen.end_flow()?;
-            screen.line("Interrupted.")?;
+            screen.line("\nInterrupted.")?;
             return Ok(ExitCode::FAILURE);
         }
     };

@@ -1,5 +1,6 @@
 //! Sends the one request, over HTTP and streaming, and tells what happens in the order in which it happens.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -10,10 +11,10 @@ use crate::price::Price;
 use crate::screen::{Ink, Screen};
 use crate::stream::{Reader, Said};
 use crate::verdict::Outcome;
-use crate::world::{Event, World};
+use crate::world::{Event, Turn, World, size};
 
-/// What the gateway tells arrives beside the stream, and may overtake it: it waits until the stream is quiet for this long.
-const QUIET: Duration = Duration::from_millis(15);
+/// What the gateway tells arrives beside the stream and waits there for it, but not longer than the stream is quiet.
+const QUIET: Duration = Duration::from_millis(300);
 /// A tool's answer beyond this many characters is cut on the screen.
 const MAX_RESULT: usize = 300;
 
@@ -24,6 +25,10 @@ struct Telling<'a> {
     began: Instant,
     turn: usize,
     turn_began: Instant,
+    /// How much of this turn is on the screen, in the measure of [`size`].
+    shown: usize,
+    /// What the gateway did, until the stream has come as far.
+    waiting: VecDeque<Event>,
 }
 
 /// Asks the gateway as any client would, and shows the answer as it streams.
@@ -46,11 +51,12 @@ pub(crate) async fn request(screen: &mut Screen, world: &mut World, question: &s
     let mut answer = sent.await.context("the gateway did not answer")?;
     if !answer.status().is_success() {
         let status = answer.status();
-        bail!("the gateway answered {status}: {}", answer.text().await.unwrap_or_default());
+        bail!("the gateway answered {status}: {}", message(&answer.text().await.unwrap_or_default()));
     }
     let outcome = Outcome { model, simulated: world.cast.simulated, ..Outcome::default() };
-    let mut telling = Telling { screen, outcome, began, turn: 0, turn_began: began };
-    telling.next_turn()?;
+    let mut telling =
+        Telling { screen, outcome, began, turn: 0, turn_began: began, shown: 0, waiting: VecDeque::new() };
+    telling.next_turn(began)?;
     listen(&mut telling, &mut answer, world).await?;
     telling.outcome.seconds = began.elapsed().as_secs_f64();
     Ok(telling.outcome)
@@ -64,20 +70,24 @@ async fn listen(telling: &mut Telling<'_>, answer: &mut reqwest::Response, world
             biased;
             chunk = answer.chunk() => {
                 let Some(bytes) = chunk.context("the stream broke off")? else { break };
-                telling.said(reader.read(&bytes))?;
-            }
-            Some(event) = world.events.recv() => {
-                while let Ok(Ok(Some(bytes))) = tokio::time::timeout(QUIET, answer.chunk()).await {
-                    telling.said(reader.read(&bytes))?;
+                // Whatever the gateway did before it sent these bytes, it told before.
+                while let Ok(event) = world.events.try_recv() {
+                    telling.waiting.push_back(event);
                 }
-                telling.event(event)?;
+                for piece in reader.read(&bytes) {
+                    telling.catch_up(false)?;
+                    telling.said(piece)?;
+                }
             }
+            Some(event) = world.events.recv() => telling.waiting.push_back(event),
+            () = tokio::time::sleep(QUIET), if !telling.waiting.is_empty() => telling.catch_up(true)?,
         }
+        telling.catch_up(false)?;
     }
     while let Ok(event) = world.events.try_recv() {
-        telling.event(event)?;
+        telling.waiting.push_back(event);
     }
-    Ok(())
+    Ok(telling.catch_up(true)?)
 }
 
 /// Turns, tools, tokens, time and cost of the whole request.
@@ -111,57 +121,77 @@ pub(crate) fn summary(screen: &mut Screen, outcome: &Outcome) -> std::io::Result
     screen.field("cost", &text)
 }
 
+/// What an error body says, or the body itself where it says it in another way.
+fn message(body: &str) -> String {
+    let error: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let text = error.as_ref().and_then(|error| error.pointer("/error/message")?.as_str());
+    text.unwrap_or(body).to_owned()
+}
+
 fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Telling<'_> {
-    fn next_turn(&mut self) -> std::io::Result<()> {
+    fn next_turn(&mut self, at: Instant) -> std::io::Result<()> {
         self.turn += 1;
-        self.turn_began = Instant::now();
+        self.turn_began = at;
+        self.shown = 0;
         self.screen.title(&format!("Turn {}", self.turn), "")?;
         self.screen.line("")
     }
 
-    fn said(&mut self, said: Vec<Said>) -> std::io::Result<()> {
-        for piece in said {
-            if matches!(piece, Said::Thinking(_) | Said::Text(_)) {
-                let seconds = self.began.elapsed().as_secs_f64();
-                self.outcome.first_content_seconds.get_or_insert(seconds);
-            }
-            match piece {
-                Said::Thinking(text) => self.screen.flow(Ink::Faint, "thinks", &text)?,
-                Said::Text(text) => {
-                    self.outcome.answer += text.trim().chars().count();
-                    self.screen.flow(Ink::Plain, "says", &text)?;
+    /// Tells of every event whose turn has been shown to its end; in a hurry, of every event.
+    fn catch_up(&mut self, hurry: bool) -> std::io::Result<()> {
+        while let Some(event) = self.waiting.pop_front() {
+            match event {
+                Event::TurnEnded(turn) if !hurry && self.shown < turn.visible => {
+                    self.waiting.push_front(event);
+                    break;
                 }
-                Said::Finish(reason) => self.outcome.finish = Some(reason),
-                Said::Tokens(tokens) => self.outcome.tokens = Some(tokens),
-                Said::Account(account) => self.outcome.account = account,
-                Said::Error(error) => self.outcome.error = Some(error),
-                Said::Done => self.outcome.done = true,
+                Event::TurnEnded(turn) => self.turn_ended(turn)?,
+                Event::ToolsRan { calls, at } => self.tools_ran(&calls, at)?,
             }
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event) -> std::io::Result<()> {
-        self.screen.end_flow()?;
-        match event {
-            Event::TurnEnded { input, output } => {
-                let seconds = self.turn_began.elapsed().as_secs_f64();
-                let facts = format!("{seconds:.2} s, {input} tokens in, {output} out");
-                self.screen.field_in(Ink::Faint, "", &facts)
+    fn said(&mut self, piece: Said) -> std::io::Result<()> {
+        match piece {
+            Said::Thinking(text) => self.show(Ink::Faint, "thinks", &text)?,
+            Said::Text(text) => {
+                self.outcome.answer += size(&text);
+                self.show(Ink::Plain, "says", &text)?;
             }
-            Event::ToolsRan(calls) => {
-                for call in &calls {
-                    self.tool(call)?;
-                }
-                // Only what follows the last tool call is the answer.
-                self.outcome.answer = 0;
-                self.next_turn()
-            }
+            Said::Finish(reason) => self.outcome.finish = Some(reason),
+            Said::Tokens(tokens) => self.outcome.tokens = Some(tokens),
+            Said::Account(account) => self.outcome.account = account,
+            Said::Error(error) => self.outcome.error = Some(error),
+            Said::Done => self.outcome.done = true,
         }
+        Ok(())
+    }
+
+    fn show(&mut self, ink: Ink, label: &'static str, text: &str) -> std::io::Result<()> {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.outcome.first_content_seconds.get_or_insert(seconds);
+        self.shown += size(text);
+        self.screen.flow(ink, label, text)
+    }
+
+    fn turn_ended(&mut self, turn: Turn) -> std::io::Result<()> {
+        let seconds = turn.at.duration_since(self.turn_began).as_secs_f64();
+        let facts = format!("{seconds:.2} s, {} tokens in, {} out", turn.input, turn.output);
+        self.screen.field_in(Ink::Faint, "", &facts)
+    }
+
+    fn tools_ran(&mut self, calls: &[ExecutedCall], at: Instant) -> std::io::Result<()> {
+        for call in calls {
+            self.tool(call)?;
+        }
+        // Only what follows the last tool call is the answer.
+        self.outcome.answer = 0;
+        self.next_turn(at)
     }
 
     fn tool(&mut self, call: &ExecutedCall) -> std::io::Result<()> {

@@ -143,8 +143,9 @@ impl Screen {
 
     /// The last line of a run that did not do what it should.
     pub(crate) fn failure(&mut self, reason: &str) -> io::Result<()> {
-        let line = format!("\n{} {reason}", self.paint(Ink::Bad, "The demo failed:"));
-        self.line(&line)
+        self.title("The demo failed", "")?;
+        self.line("")?;
+        self.field_in(Ink::Bad, "reason", reason)
     }
 
     /// The text in a colour, where colours are on.
@@ -206,7 +207,9 @@ impl Flow {
             length += piece.chars().count();
             let bold = if self.bold { Ink::Title.code() } else { "" };
             if !piece.is_empty() {
-                painted.extend([self.ink.code(), bold, piece, RESET]);
+                let ink = self.ink.code();
+                let end = if ink.is_empty() && bold.is_empty() { "" } else { RESET };
+                painted.extend([ink, bold, piece, end]);
             }
         }
         (painted, length)
@@ -279,8 +282,7 @@ pub(crate) mod tests {
 
     #[test]
     fn stars_are_bold_where_there_is_colour_and_stars_where_there_is_none() {
-        for (colour, expected) in
-            [(true, "\x1b[1mTokyo\x1b[0m \x1b[1mis\x1b[0m,\x1b[0m warm\x1b[0m"), (false, "**Tokyo is**, warm")]
+        for (colour, expected) in [(true, "\x1b[1mTokyo\x1b[0m \x1b[1mis\x1b[0m, warm"), (false, "**Tokyo is**, warm")]
         {
             let paper = Paper::default();
             let mut screen = paper.screen(colour);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bifrost_fixtures::{Scenario, Style, ToolServer, Upstream};
 use bifrost_gateway::config::{self, ProviderSettings, Settings, ToolServerSettings, Tools, Transport};
-use bifrost_gateway::engine::observe::{ExecutedCall, RunObserver, Usage};
+use bifrost_gateway::engine::observe::{ChatReply, ExecutedCall, PartKind, RunObserver};
 use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Gateway, Options, StartError, usual_providers};
 use tokio::sync::mpsc;
@@ -52,8 +52,18 @@ pub(crate) struct Cast {
 /// What the gateway does inside a request, as it tells.
 #[derive(Debug)]
 pub(crate) enum Event {
-    TurnEnded { input: u64, output: u64 },
-    ToolsRan(Vec<ExecutedCall>),
+    TurnEnded(Turn),
+    ToolsRan { calls: Vec<ExecutedCall>, at: Instant },
+}
+
+/// One finished turn of the model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) at: Instant,
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    /// How much of it the client sees: see [`size`].
+    pub(crate) visible: usize,
 }
 
 /// The running scene.
@@ -214,17 +224,28 @@ async fn start_gateway(
     }
 }
 
+/// The length of a text by which two sides can compare it: without white space, which the gateway adds between turns.
+pub(crate) fn size(text: &str) -> usize {
+    text.chars().filter(|character| !character.is_whitespace()).count()
+}
+
 // === impl Reporter ===
 
 impl RunObserver for Reporter {
-    fn turn_ended(&self, _request_id: &str, _number: usize, usage: Option<&Usage>) {
-        let (input, output) = usage.map_or((0, 0), |usage| (usage.input, usage.output));
+    fn turn_ended(&self, _request_id: &str, _number: usize, reply: &ChatReply) {
+        let (input, output) = reply.usage.as_ref().map_or((0, 0), |usage| (usage.input, usage.output));
+        let parts = reply.choices.first().map(|choice| choice.parts.as_slice()).unwrap_or_default();
+        let visible = parts.iter().map(|part| match &part.kind {
+            PartKind::Text(text) | PartKind::Thinking { text, .. } => size(&text.to_plain()),
+            _ => 0,
+        });
         // After the tour nobody listens any more, and requests of the reader's own go on.
-        let _unheard = self.0.send(Event::TurnEnded { input, output });
+        let _unheard =
+            self.0.send(Event::TurnEnded(Turn { at: Instant::now(), input, output, visible: visible.sum() }));
     }
 
     fn tools_ran(&self, _request_id: &str, calls: &[ExecutedCall]) {
-        let _unheard = self.0.send(Event::ToolsRan(calls.to_vec()));
+        let _unheard = self.0.send(Event::ToolsRan { calls: calls.to_vec(), at: Instant::now() });
     }
 }
 

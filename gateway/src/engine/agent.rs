@@ -119,7 +119,7 @@ impl Talk {
         self.facts.turns += 1;
         self.add_usage(reply.usage.as_ref());
         if let Some(observer) = &self.plan.engine.observer {
-            observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply.usage.as_ref());
+            observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply);
         }
         let (Some(offer), Some(choice)) = (&self.plan.offer, reply.choices.first()) else {
             return Ok(Step::Done(Ending::default()));
