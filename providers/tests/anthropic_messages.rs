@@ -647,3 +647,44 @@ fn results_that_the_gateway_adds_stand_together() {
     let result = |id: &str| json!({"type":"tool_result","tool_use_id":id,"content":id,"is_error":false});
     assert_eq!(sent["messages"][2], json!({"role":"user","content":[result("a"), result("b")]}));
 }
+
+/// A mixed turn: the gateway ran one call and put its result back, the client answers the other. Both stand in one user turn.
+#[test]
+fn the_clients_results_join_those_that_the_gateway_restored() {
+    use bifrost_providers::chat::Role;
+    let result = |id: &str| json!({"type":"tool_result","tool_use_id":id,"content":id});
+    let call = |id: &str| json!({"type":"tool_use","id":id,"name":"f","input":{}});
+    let whole = request(&json!({"messages":[
+        {"role":"user","content":"q"},
+        {"role":"assistant","content":[call("a"), call("b")]},
+        {"role":"user","content":[result("a")]},
+        {"role":"user","content":[result("b"), {"type":"text","text":"and?"}]},
+    ]}));
+    let mut chat = CODEC.decode_request(whole.to_string().as_bytes()).unwrap();
+    assert_eq!(again(&whole.to_string()), whole, "a client's own turns stay apart");
+    chat.messages[2].role = Role::Tool;
+    let sent = value(&CODEC.encode_request(&chat, &mut Losses::default()));
+    let joined = json!([result("a"), result("b"), {"type":"text","text":"and?"}]);
+    assert_eq!(sent["messages"][2], json!({"role":"user","content":joined}));
+    assert_eq!(sent["messages"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_error_code_is_told_where_official_sdks_look_for_it() {
+    use bifrost_providers::dialect::Problem;
+    let mut problem = Problem {
+        status: http::StatusCode::BAD_REQUEST,
+        kind: "invalid_request_error".into(),
+        code: Some("thread_unsupported_request".into()),
+        param: None,
+        message: "no".into(),
+        annex: None,
+    };
+    let body = value(&CODEC.encode_error(&problem));
+    assert_eq!(body["error"]["details"], json!({"error_code": "thread_unsupported_request"}));
+    problem.code = None;
+    assert_eq!(
+        value(&CODEC.encode_error(&problem))["error"],
+        json!({"type": "invalid_request_error", "message": "no"})
+    );
+}

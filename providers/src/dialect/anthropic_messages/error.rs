@@ -54,6 +54,12 @@ pub(super) fn encode(problem: &Problem) -> Vec<u8> {
     object.str("type", "error");
     let mut error = Object::new(object.key("error"));
     error.str("type", kind).str("message", &message);
+    if let Some(code) = &problem.code {
+        // What SDKs branch on where the type is too coarse (`anthropic` SDK 2.11, `lib/threads/_thread_state.py`).
+        let mut details = Object::new(error.key("details"));
+        details.str("error_code", code);
+        details.end();
+    }
     error.end();
     object.end();
     out

@@ -252,9 +252,13 @@ fn is_replayable(extras: &Extras) -> bool {
 }
 
 /// Does the API want this message in the turn before it? Our own clients' messages stay as they were; the results that the
-/// gateway adds one by one still belong together.
+/// gateway adds one by one still belong together, and so do the client's own results of the same turn.
 fn joins(turn: &Turn<'_>, message: &Message, native: bool) -> bool {
-    !native || (turn.head.role == Role::Tool && message.role == Role::Tool)
+    !native || (turn.head.role == Role::Tool && answers_calls(message))
+}
+
+fn answers_calls(message: &Message) -> bool {
+    message.role == Role::Tool || message.parts.iter().any(|part| matches!(part.kind, PartKind::ToolResult(_)))
 }
 
 fn lose_message_fields(message: &Message, crossing: &mut Crossing<'_>) {
