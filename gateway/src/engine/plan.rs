@@ -6,7 +6,7 @@ use bifrost_policies::{Pinned, Principal, Target};
 use bifrost_providers::chat::PartKind;
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
-use bifrost_providers::{ChatRequest, Losses, Malformed, Text};
+use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
 use bytes::Bytes;
 
 use super::ask::{self, Ask};
@@ -146,6 +146,9 @@ impl Plan {
         let mut losses = self.noted.clone();
         let stream = self.stream();
         let mut chat = self.decode()?.clone();
+        if self.ask.dialect == Dialect::AnthropicMessages && chat.extras.find("thread").is_some() {
+            return Err(Refusal::ThreadUnsupported);
+        }
         chat.model = Text::from_plain(&target.model);
         chat.stream = stream;
         chat.include_usage = stream;

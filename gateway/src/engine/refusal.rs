@@ -30,6 +30,9 @@ pub enum Refusal {
     },
     /// `x-bf-strict`: what would have been lost.
     Strict(Losses),
+    /// A conversation that only the provider holds (Anthropic's `thread`), in a lane where the gateway must see all of it.
+    /// Official SDKs then send the whole conversation instead.
+    ThreadUnsupported,
     /// The tool loop's own deadline passed while a model or a tool was still at work.
     RunDeadline(Duration),
     /// Refused before any engine work: body size, content type, unknown route, missing header.
@@ -65,14 +68,18 @@ impl Refusal {
                     | Denied::CredentialsExhausted { .. }
                     | Denied::QueueFull { .. }
             ),
-            Self::Malformed(_) | Self::Strict(_) | Self::RunDeadline(_) | Self::Http { .. } => false,
+            Self::Malformed(_)
+            | Self::Strict(_)
+            | Self::ThreadUnsupported
+            | Self::RunDeadline(_)
+            | Self::Http { .. } => false,
         }
     }
 
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Denied(denied) => StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::ThreadUnsupported => StatusCode::BAD_REQUEST,
             Self::Failed { failure, .. } => failure_status(failure),
             Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RunDeadline(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -84,7 +91,7 @@ impl Refusal {
     pub fn kind(&self) -> String {
         match self {
             Self::Denied(denied) => denied.kind().to_owned(),
-            Self::Malformed(_) => "invalid_request_error".to_owned(),
+            Self::Malformed(_) | Self::ThreadUnsupported => "invalid_request_error".to_owned(),
             Self::Failed { failure, .. } => failure_kind(failure),
             Self::Strict(_) => "lossy_translation".to_owned(),
             Self::RunDeadline(_) => "request_timed_out".to_owned(),
@@ -99,6 +106,10 @@ impl Refusal {
                 format!("invalid request body: {}", malformed.expected)
             }
             Self::Malformed(malformed) => format!("invalid request body at {malformed}"),
+            // The provider's own words may quote the gateway's key; they are in the log record's attempts.
+            Self::Failed { provider, failure, .. } if failure.kind == FailureKind::Credential => {
+                format!("{provider} refused every key that the gateway has for it")
+            }
             Self::Failed { provider, failure, .. } if failure.status.is_some() => {
                 format!("{provider}: {}", failure.message)
             }
@@ -107,6 +118,10 @@ impl Refusal {
                 let list: Vec<String> =
                     losses.iter().map(|loss| format!("{}: {}", loss.pointer, loss.reason)).collect();
                 format!("x-bf-strict: this request would lose {}", list.join("; "))
+            }
+            Self::ThreadUnsupported => {
+                "a message thread is held by the provider alone: send the whole conversation, without `thread`"
+                    .to_owned()
             }
             Self::RunDeadline(bound) => format!("the tool loop did not finish within {bound:?}"),
             Self::Http { message, .. } => message.clone(),
@@ -117,6 +132,7 @@ impl Refusal {
         let (code, param) = match self {
             Self::Failed { failure, .. } => (failure.provider_code.clone(), failure.param.clone()),
             Self::Malformed(malformed) if !malformed.pointer.is_empty() => (None, Some(malformed.pointer.clone())),
+            Self::ThreadUnsupported => (Some("thread_unsupported_request".to_owned()), Some("/thread".to_owned())),
             _ => (None, None),
         };
         Problem { status: self.status(), kind: self.kind(), code, param, message: self.message(), annex }
@@ -150,7 +166,7 @@ impl Refusal {
                     headers.insert("x-should-retry", HeaderValue::from_static("false"));
                 }
             }
-            Self::Malformed(_) | Self::Strict(_) | Self::Http { .. } => {
+            Self::Malformed(_) | Self::Strict(_) | Self::ThreadUnsupported | Self::Http { .. } => {
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
             }
             Self::RunDeadline(_) => {}
@@ -204,4 +220,31 @@ fn failure_kind(failure: &Failure) -> String {
         K::Rejected => "invalid_request_error",
     };
     failure.provider_type.clone().unwrap_or_else(|| own.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_provider_key_is_not_quoted_to_the_caller() {
+        let failure = Failure {
+            status: Some(StatusCode::UNAUTHORIZED),
+            ..Failure::new(FailureKind::Credential, "Incorrect API key provided: sk-house.")
+        };
+        let upstream = Dialect::OpenAiChat;
+        let refusal = Refusal::Failed { provider: "openai".into(), upstream, failure: Box::new(failure) };
+        let ReplyBody::Whole(body) = refusal.reply(upstream, None).body else { panic!("a stream") };
+        assert_eq!(refusal.status(), StatusCode::BAD_GATEWAY);
+        assert!(!String::from_utf8_lossy(&body).contains("sk-house"));
+    }
+
+    #[test]
+    fn a_message_thread_is_refused_so_that_sdks_send_the_whole_conversation() {
+        let reply = Refusal::ThreadUnsupported.reply(Dialect::AnthropicMessages, None);
+        let ReplyBody::Whole(body) = reply.body else { panic!("a stream") };
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert_eq!(body["error"]["details"]["error_code"], "thread_unsupported_request");
+    }
 }
