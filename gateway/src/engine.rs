@@ -171,7 +171,7 @@ fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
             let body = RelayBody::new(*held, served, plan.noted.clone(), grant);
             Reply { status, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
         }
-        Source::Whole { body, tap } => {
+        Source::Whole { body, tap, .. } => {
             let mut headers = served.headers.clone();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             annex::headers(&mut headers, &plan.ask, &grant, plan.noted.len());

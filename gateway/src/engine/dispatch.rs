@@ -12,7 +12,7 @@ use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target, Wanted};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Outgoing, failure_of, forwardable, returnable};
 use bifrost_providers::transport::Answer;
-use bifrost_providers::{Dialect, Failure, Losses, tap};
+use bifrost_providers::{ChatReply, Dialect, Failure, Losses, Malformed, tap};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
@@ -49,14 +49,27 @@ pub struct Served {
     /// What the client gets to see of the provider's headers.
     pub headers: HeaderMap,
     /// The place in the provider's queue, held until the answer has ended.
-    _permit: Permit,
+    permit: Option<Permit>,
 }
 
 /// The answer's content.
 #[derive(Debug)]
 pub enum Source {
-    Whole { body: Bytes, tap: Box<tap::Whole> },
+    /// `reply` is there wherever it is not passed on as it came.
+    Whole {
+        body: Bytes,
+        tap: Box<tap::Whole>,
+        reply: Option<Box<ChatReply>>,
+    },
     Stream(Box<Held>),
+}
+
+impl Served {
+    /// Gives the place in the provider's queue back before the answer's account is closed: its content is here, and whoever
+    /// runs tools now must not keep others (or the tools themselves) from asking the same provider.
+    pub fn release(&mut self) {
+        self.permit = None;
+    }
 }
 
 impl Started {
@@ -103,6 +116,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         target,
         upstream,
         body: &prepared.body,
+        lane: prepared.lane,
         forwarded: forwardable(&plan.ask.headers, upstream.provider.dialect()),
         tried: KeySet::default(),
         retries_on_key: 0,
@@ -119,7 +133,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         losses,
         status: answered.status,
         headers: returnable(&answered.headers),
-        _permit: permit,
+        permit: Some(permit),
     };
     Ok(Started { served, source })
 }
@@ -142,6 +156,7 @@ struct Attempts<'a> {
     target: &'a Target,
     upstream: &'a ProviderState,
     body: &'a Bytes,
+    lane: Lane,
     forwarded: HeaderMap,
     tried: KeySet,
     retries_on_key: u32,
@@ -211,10 +226,23 @@ impl Attempts<'_> {
             return Err(failure_of(dialect.codec(), status, &headers, body, SystemTime::now()));
         }
         let mut tap = Box::new(tap::whole(dialect, &body));
-        match tap.error.take() {
-            Some(failure) => Err(with_headers(failure, &headers, &body)),
-            None => Ok((Answered { status, headers }, Source::Whole { body, tap })),
+        if let Some(failure) = tap.error.take() {
+            return Err(with_headers(failure, &headers, &body));
         }
+        let reply = self.read(dialect, &body)?;
+        Ok((Answered { status, headers }, Source::Whole { body, tap, reply }))
+    }
+
+    /// Reads a whole reply here, where one that makes no sense is a failed attempt like any other.
+    fn read(&self, dialect: Dialect, body: &[u8]) -> Result<Option<Box<ChatReply>>, Box<Failure>> {
+        if self.lane == Lane::Relay && !self.plan.stream() {
+            return Ok(None);
+        }
+        let unreadable = |malformed: Malformed| {
+            let message = format!("the reply is not {}: {malformed}", dialect.name());
+            Box::new(Failure::new(FailureKind::Unreadable, message))
+        };
+        dialect.codec().decode_reply(body).map(|reply| Some(Box::new(reply))).map_err(unreadable)
     }
 
     /// Parks the key where the failure calls for it, and asks the policy what comes next.

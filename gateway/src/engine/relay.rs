@@ -1,7 +1,7 @@
 //! The relay lane: the provider's bytes are the client's bytes, apart from the edits that the gateway declares.
 //!
 //! Declared edits: `extra_fields` in the last chunk of OpenAI-shaped streams and replies, the usage-only chunk hidden from a
-//! client that did not ask for it, a missing `[DONE]` supplied.
+//! client that did not ask for it, a missing `[DONE]` or `message_stop` supplied.
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -103,9 +103,7 @@ impl RelayBody {
     fn end_of_body(&mut self, out: &mut Outgoing) {
         if self.finished {
             self.release_with_annex(out);
-            if self.dialect == Dialect::OpenAiChat {
-                out.push(Bytes::from_static(b"data: [DONE]\n\n"));
-            }
+            out.push(Bytes::from_static(terminator(self.dialect)));
             self.end_well();
             return;
         }
@@ -181,6 +179,14 @@ impl Body for RelayBody {
             this.closed = true;
         }
         if this.closed { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+/// What SDKs wait for at the end of a stream.
+fn terminator(dialect: Dialect) -> &'static [u8] {
+    match dialect {
+        Dialect::OpenAiChat => b"data: [DONE]\n\n",
+        Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
     }
 }
 

@@ -25,7 +25,8 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
     let mut started = first;
     let mut shown: Vec<Part> = Vec::new();
     loop {
-        let Started { served, source } = started;
+        let Started { mut served, source } = started;
+        served.release();
         talk.losses.extend(served.losses.clone());
         let mut reply = read_whole(&served, source)?;
         let step = talk.after_turn(&reply, grant).await?;
@@ -33,7 +34,6 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
             Step::Again => {
                 let parts = reply.choices.first().map(|choice| talk.visible(&choice.parts)).unwrap_or_default();
                 append(talk.plan.ask.dialect, &mut shown, parts);
-                drop(served);
                 started = talk.ask(grant).await?;
             }
             Step::Done(ending) => {
@@ -45,10 +45,10 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
 }
 
 fn read_whole(served: &Served, source: Source) -> Result<ChatReply, Refusal> {
-    let Source::Whole { body, .. } = source else {
-        return Err(failed(served, Failure::new(FailureKind::Unreadable, "a stream that nobody asked for")));
-    };
-    served.upstream.codec().decode_reply(&body).map_err(|malformed| unreadable(served, &malformed.to_string()))
+    match source {
+        Source::Whole { reply: Some(reply), .. } => Ok(*reply),
+        _ => Err(failed(served, Failure::new(FailureKind::Unreadable, "an answer of another kind than was asked for"))),
+    }
 }
 
 /// Joins what earlier turns showed with the last turn's visible parts.
@@ -75,8 +75,7 @@ fn encode(talk: &mut Talk, reply: &ChatReply, served: &Served, grant: &mut Grant
     // Encoded once to learn what is lost, so that the body itself can say it.
     let draft = codec.encode_reply(reply, None, &mut losses);
     grant.lost(&losses);
-    let facts = talk.offers_tools().then_some(&talk.facts);
-    let annex = annex::extra_fields(grant, &losses, facts);
+    let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
         Dialect::OpenAiChat => super::relay::with_annex(&Bytes::from(draft), &annex),
         Dialect::AnthropicMessages => Bytes::from(draft),
@@ -109,8 +108,7 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
     match ended {
         Ok(ending) => {
             talk.losses.extend(stitch.losses().clone());
-            let facts = talk.offers_tools().then_some(&talk.facts);
-            let annex = annex::extra_fields(&grant, &talk.losses, facts);
+            let annex = annex::extra_fields(&grant, &talk.losses, talk.told());
             for part in &ending.reveal {
                 stitch.show(part);
             }
@@ -119,7 +117,8 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
             grant.succeed(talk.usage.as_ref(), finish);
         }
         Err(refusal) => {
-            stitch.fail(&refusal.problem(Some(annex::extra_fields(&grant, &talk.losses, None))));
+            talk.broke_off(&refusal, &mut grant);
+            stitch.fail(&refusal.problem(Some(annex::extra_fields(&grant, &talk.losses, talk.told()))));
             out.send(stitch.take()).await;
             grant.fail(&refusal, talk.usage.as_ref());
         }
@@ -137,12 +136,7 @@ async fn live_turns(
     loop {
         stitch.begin_turn();
         talk.losses.extend(started.served.losses.clone());
-        let (deadline, bound) = talk.deadline();
-        let turn = live_turn(talk, started, grant, stitch, out);
-        let reply = match tokio::time::timeout_at(deadline.into(), turn).await {
-            Ok(reply) => reply?,
-            Err(_) => return Err(Refusal::RunDeadline(bound)),
-        };
+        let reply = talk.bounded(live_turn(talk, started, grant, stitch, out)).await?;
         match talk.after_turn(&reply, grant).await? {
             Step::Again => started = talk.ask(grant).await?,
             Step::Done(ending) => return Ok(ending),
@@ -208,10 +202,6 @@ async fn let_go(mut held: Box<Held>) {
 
 fn failed(served: &Served, failure: Failure) -> Refusal {
     Refusal::Failed { provider: served.provider.clone(), upstream: served.upstream, failure: Box::new(failure) }
-}
-
-fn unreadable(served: &Served, why: &str) -> Refusal {
-    failed(served, Failure::new(FailureKind::Unreadable, format!("the reply is not {}: {why}", served.upstream.name())))
 }
 
 /// The head of a stream in the client's dialect.
