@@ -10,6 +10,7 @@
 //! ```
 
 mod answer;
+mod cell;
 mod chat;
 mod client;
 mod gateway;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use answer::{Answer, Event, Fault};
 pub use bifrost_fixtures::{Style, ToolServer, Upstream};
+pub use cell::{Cell, cells, streams};
 pub use chat::{BOTH, Chat};
 pub use client::{Client, Live};
 pub use gateway::{Gateway, Setup};

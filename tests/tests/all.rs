@@ -1,4 +1,12 @@
 //! Black-box tests of the whole gateway: real sockets, scripted providers and tool servers, strict readers.
 
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod matrix;
+#[cfg(test)]
+mod stream;

@@ -1,0 +1,53 @@
+//! Every combination of client dialect, provider dialect and way of answering, for tests that hold in all of them.
+
+use bifrost_fixtures::Style;
+
+use crate::chat::BOTH;
+use crate::{Chat, Gateway, Told};
+
+/// One combination.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// What the client speaks.
+    pub client: Style,
+    /// What the provider speaks; it is configured under its style's name.
+    pub provider: Style,
+    /// Is the answer a stream?
+    pub stream: bool,
+}
+
+/// All combinations.
+pub fn cells() -> impl Iterator<Item = Cell> {
+    let pairs = BOTH.into_iter().flat_map(|client| BOTH.map(|provider| (client, provider)));
+    pairs.flat_map(|(client, provider)| [false, true].map(|stream| Cell { client, provider, stream }))
+}
+
+/// All combinations that stream.
+pub fn streams() -> impl Iterator<Item = Cell> {
+    cells().filter(|cell| cell.stream)
+}
+
+impl Cell {
+    /// A user's text (a script) to this provider.
+    pub fn chat(self, script: &str) -> Chat {
+        let model = format!("{}/scripted-small", self.provider.name());
+        Chat::new(self.client, &model, script).streamed(self.stream)
+    }
+
+    /// The reply; fails the test, naming the combination, if it is an error or comes in the wrong way.
+    pub async fn told(self, gateway: &Gateway, chat: &Chat) -> Told {
+        let answer = gateway.ask(chat).await;
+        assert_eq!((answer.status, answer.is_stream()), (200, self.stream), "{self:?}: {}", answer.text());
+        answer.told()
+    }
+
+    /// Is the client `OpenAI`'s? Only its replies have `extra_fields`.
+    pub fn has_extra_fields(self) -> bool {
+        self.client == Style::OpenAi
+    }
+
+    /// The client dialect's word of these two.
+    pub fn word(self, openai: &'static str, anthropic: &'static str) -> &'static str {
+        if self.client == Style::OpenAi { openai } else { anthropic }
+    }
+}

@@ -1,0 +1,413 @@
+//! What is tried after a failure, in which order, and what the caller is told when nothing helps.
+
+use std::time::{Duration, Instant};
+
+use bifrost_tests::{BOTH, Cell, Chat, Gateway, Style, cells, eventually};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const MODEL: &str = "openai/scripted-small";
+
+/// The keys that the provider was asked with, in order.
+fn keys(gateway: &Gateway, provider: &str) -> Vec<String> {
+    let requests = gateway.upstream(provider).requests();
+    let key = |value: Option<&str>| value.unwrap_or_default().trim_start_matches("Bearer ").to_owned();
+    requests.iter().map(|request| key(request.header("authorization").or(request.header("x-api-key")))).collect()
+}
+
+/// One provider of this dialect, under its style's name, with one key and so many retries.
+async fn retrying(style: Style, retries: u32) -> Gateway {
+    Gateway::start().provider_keys(style.name(), style, &["sk-1"], retries).await
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_retried_on_the_same_key() {
+    for cell in cells() {
+        for fault in ["[fail: 500]", "[fail: 502]", "[fail: 503]", "[fail: 504]", "[html]", "[cut: 20]"] {
+            let gateway = retrying(cell.provider, 2).await;
+            let chat = cell.chat(&format!("[say: At last]{fault}[only: times=2]"));
+            assert_eq!(cell.told(&gateway, &chat).await.text, "At last", "{cell:?} {fault}");
+            assert_eq!(keys(&gateway, cell.provider.name()), ["sk-1"; 3], "{cell:?} {fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn retries_are_counted_and_back_off_grows() {
+    let patch = json!({"network_config": {"max_retries": 3, "retry_backoff_initial": 20, "retry_backoff_max": 10_000}});
+    let gateway = Gateway::start().provider_with("openai", Style::OpenAi, &patch).await;
+    let answer = gateway.ask(&Chat::openai(MODEL, "[fail: 503]")).await;
+    assert_eq!(answer.status, 503);
+    let times: Vec<Instant> = gateway.upstream("openai").requests().iter().map(|request| request.at).collect();
+    assert_eq!(times.len(), 4, "one attempt and three retries");
+    let waits: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // 20 ms, 40 ms, 80 ms, each 20 % more or less.
+    for (wait, least) in waits.iter().zip([16, 32, 64]) {
+        assert!(*wait >= Duration::from_millis(least), "{waits:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_caller_did_wrong_is_not_retried() {
+    for cell in cells() {
+        for status in [400, 404, 413, 422] {
+            let gateway = retrying(cell.provider, 5).await;
+            let answer = gateway.ask(&cell.chat(&format!("[fail: {status} your fault]"))).await;
+            assert_eq!(answer.status, status, "{cell:?}");
+            assert!(answer.fault().message.contains("your fault"), "{cell:?}");
+            assert_eq!(keys(&gateway, cell.provider.name()).len(), 1, "{cell:?} {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limited_key_gives_way_at_once_and_rests() {
+    for cell in cells() {
+        let name = cell.provider.name();
+        let gateway = Gateway::start().provider_keys(name, cell.provider, &["limited-key", "sk-good"], 0).await;
+        for _ in 0..8 {
+            assert_eq!(cell.told(&gateway, &cell.chat("[say: Hi]")).await.text, "Hi", "{cell:?}");
+        }
+        let limited = keys(&gateway, name).iter().filter(|key| *key == "limited-key").count();
+        assert!(limited <= 1, "{cell:?}: a key in cool-down is skipped by later requests: {:?}", keys(&gateway, name));
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_is_counted() {
+    let gateway = Gateway::start().provider_keys("openai", Style::OpenAi, &["limited-key", "sk-good"], 0).await;
+    // Which key comes first is drawn; until the limited one has been met, nothing rotates.
+    while !keys(&gateway, "openai").contains(&"limited-key".to_owned()) {
+        gateway.ask(&Chat::openai(MODEL, "[say: Hi]")).await.told();
+    }
+    let labels = [("provider", "openai"), ("key_name", "key-0"), ("fail_reason", "rate_limited")];
+    assert_eq!(gateway.metric("bifrost_key_rotation_events_total", &labels).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn retry_after_is_waited_out_where_it_is_short() {
+    let gateway = retrying(Style::OpenAi, 1).await;
+    let began = Instant::now();
+    let told = gateway.ask(&Chat::openai(MODEL, "[say: Hi][fail: 429 retry-after=1 times=1]")).await.told();
+    assert_eq!(told.text, "Hi");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_long_retry_after_is_the_callers_to_wait() {
+    for cell in cells() {
+        let gateway = retrying(cell.provider, 3).await;
+        let began = Instant::now();
+        let answer = gateway.ask(&cell.chat("[fail: 429 retry-after=60]")).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, "60"), "{cell:?}: {}", answer.text());
+        answer.fault();
+        assert!(began.elapsed() < Duration::from_secs(5), "{cell:?}");
+        assert_eq!(keys(&gateway, cell.provider.name()).len(), 1, "{cell:?}");
+        // The key rests: the next request is told at once, and the provider is left alone.
+        let answer = gateway.ask(&cell.chat("[say: Hi]")).await;
+        assert_eq!(answer.status, 429, "{cell:?}");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((50..=60).contains(&wait), "{cell:?}: {wait}");
+        assert_eq!(keys(&gateway, cell.provider.name()).len(), 1, "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_parked_and_the_next_one_serves() {
+    for cell in cells() {
+        let name = cell.provider.name();
+        let gateway = Gateway::start().provider_keys(name, cell.provider, &["bad-key-1", "sk-good"], 0).await;
+        for _ in 0..8 {
+            assert_eq!(cell.told(&gateway, &cell.chat("[say: Hi]")).await.text, "Hi", "{cell:?}");
+        }
+        let refused = keys(&gateway, name).iter().filter(|key| *key == "bad-key-1").count();
+        assert!(refused <= 1, "{cell:?}: {:?}", keys(&gateway, name));
+        if refused == 1 {
+            let labels = [("provider", name), ("key_name", "key-0")];
+            assert_eq!(gateway.metric("bifrost_provider_key_up", &labels).await, Some(0.0), "{cell:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_every_key_is_refused_the_caller_is_not_blamed() {
+    for cell in cells() {
+        let name = cell.provider.name();
+        let gateway = Gateway::start().provider_keys(name, cell.provider, &["bad-key-1", "bad-key-2"], 3).await;
+        for _ in 0..2 {
+            let answer = gateway.ask(&cell.chat("[say: Hi]")).await;
+            assert_eq!(answer.status, 502, "{cell:?}: {}", answer.text());
+            if cell.client == Style::OpenAi {
+                assert_eq!(answer.fault().kind, "upstream_credentials_exhausted", "{cell:?}");
+            }
+            assert!(!answer.text().contains("bad-key"), "{cell:?}: no key is shown: {}", answer.text());
+        }
+        assert_eq!(keys(&gateway, name).len(), 2, "{cell:?}: each key was tried once");
+    }
+}
+
+// === fallbacks ===
+
+#[tokio::test]
+async fn a_fallback_of_the_other_dialect_takes_over() {
+    for cell in cells() {
+        let gateway = Gateway::both().await;
+        let other = if cell.provider == Style::OpenAi { Style::Anthropic } else { Style::OpenAi };
+        let script = format!("[say: {{model}} here][fail: 503][only: style={}]", cell.provider.name());
+        let chat = cell.chat(&script).set("fallbacks", json!([format!("{}/backup", other.name())]));
+        let answer = gateway.ask(&chat).await;
+        let told = answer.told();
+        assert_eq!(told.text, "backup here", "{cell:?}");
+        assert_eq!(answer.header("x-bifrost-provider"), other.name(), "{cell:?}");
+        assert_eq!(answer.header("x-bifrost-resolved-model"), "backup", "{cell:?}");
+        assert_eq!(answer.header("x-bifrost-fallback-index"), "1", "{cell:?}");
+        if cell.has_extra_fields() {
+            let routing = &told.extra["routing_info"];
+            assert_eq!(
+                (&routing["is_fallback"], &routing["provider"]),
+                (&json!(true), &json!(other.name())),
+                "{cell:?}"
+            );
+        }
+    }
+}
+
+/// Two providers of one dialect besides the two usual ones.
+async fn four() -> Gateway {
+    Gateway::both().provider("second", Style::OpenAi).provider("third", Style::OpenAi).await
+}
+
+#[tokio::test]
+async fn fallbacks_are_tried_in_order() {
+    let gateway = four().await;
+    let chat = Chat::openai(MODEL, "[say: {model}][fail: 500][only: model=a]");
+    let chat = chat.set("model", json!("openai/a")).set("fallbacks", json!(["second/a", "third/b", "anthropic/c"]));
+    assert_eq!(gateway.ask(&chat).await.told().text, "b");
+    let asked = ["openai", "second", "third", "anthropic"].map(|name| gateway.asked(name).len());
+    assert_eq!(asked, [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn when_all_fail_the_primarys_error_is_the_answer() {
+    for client in BOTH {
+        for stream in [false, true] {
+            let gateway = four().await;
+            let cell = Cell { client, provider: Style::OpenAi, stream };
+            let script = "[fail: 418 I am the primary][only: model=scripted-small]";
+            gateway.upstream("second").inject(Some("[fail: 500 I am the second]")).unwrap();
+            gateway.upstream("anthropic").inject(Some("[fail: 529 I am the third]")).unwrap();
+            let chat = cell.chat(script).set("fallbacks", json!(["second/x", "anthropic/y"]));
+            let answer = gateway.ask(&chat).await;
+            assert_eq!(answer.status, 418, "{cell:?}: {}", answer.text());
+            assert!(answer.fault().message.contains("I am the primary"), "{cell:?}: {}", answer.text());
+            assert_eq!((gateway.asked("second").len(), gateway.asked("anthropic").len()), (1, 1), "{cell:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_that_names_nothing_known_is_left_out_and_listed() {
+    let gateway = Gateway::both().await;
+    let chat = Chat::openai(MODEL, "[say: Hi][fail: 500][only: style=openai]")
+        .set("fallbacks", json!(["nowhere/x", "", "anthropic/y"]));
+    let told = gateway.ask(&chat).await.told();
+    assert_eq!(told.text, "Hi");
+    let losses = told.extra["losses"].as_array().unwrap();
+    assert!(losses.iter().any(|loss| loss["reason"].as_str().unwrap().contains("nowhere")), "{losses:?}");
+}
+
+#[tokio::test]
+async fn a_conversation_in_the_loop_stays_where_it_was_answered() {
+    for cell in cells() {
+        let gateway = Gateway::both().provider("second", cell.provider).tool("demo", "demo").await;
+        let name = cell.provider.name();
+        gateway.upstream(name).inject(Some("[fail: 500]")).unwrap();
+        let script = r#"[call: demo-add {"a":1,"b":2}][then][say: {results}]"#;
+        let chat = cell.chat(script).set("fallbacks", json!(["second/x"]));
+        assert_eq!(cell.told(&gateway, &chat).await.text, "3", "{cell:?}");
+        assert_eq!((gateway.asked(name).len(), gateway.asked("second").len()), (1, 2), "{cell:?}");
+    }
+}
+
+// === broken providers ===
+
+/// A port that nobody listens on.
+async fn closed_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn nobody_at_home_is_a_502_and_falls_back() {
+    let url = closed_port().await;
+    for cell in cells() {
+        let gateway = Gateway::both().provider_at("gone", cell.provider, &url, &json!({})).await;
+        let chat = cell.chat("[say: Hi]").set("model", json!("gone/x"));
+        let answer = gateway.ask(&chat).await;
+        assert_eq!(answer.status, 502, "{cell:?}: {}", answer.text());
+        if cell.client == Style::OpenAi {
+            assert_eq!(answer.fault().kind, "upstream_connection_failed", "{cell:?}");
+        }
+        let chat = chat.set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
+        assert_eq!(cell.told(&gateway, &chat).await.text, "Hi", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_504_within_the_bound_that_was_set() {
+    for cell in cells() {
+        let patch = json!({"network_config": {"first_byte_timeout": "150ms", "default_request_timeout_in_seconds": 1}});
+        let gateway = Gateway::start().provider_with(cell.provider.name(), cell.provider, &patch).await;
+        let began = Instant::now();
+        let answer = gateway.ask(&cell.chat("[hang]")).await;
+        assert_eq!((answer.status, answer.is_stream()), (504, false), "{cell:?}: {}", answer.text());
+        answer.fault();
+        assert!(began.elapsed() < Duration::from_secs(4), "{cell:?}: {:?}", began.elapsed());
+        let upstream = gateway.upstream(cell.provider.name());
+        eventually("the silent provider is let go", || upstream.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn silence_falls_back() {
+    for cell in cells() {
+        let patch = json!({"network_config": {"first_byte_timeout": "150ms", "default_request_timeout_in_seconds": 1}});
+        let gateway = Gateway::both().provider_with("slow", cell.provider, &patch).await;
+        gateway.upstream("slow").inject(Some("[hang]")).unwrap();
+        let fallback = format!("{}/y", cell.provider.name());
+        let chat = cell.chat("[say: Hi]").set("model", json!("slow/x")).set("fallbacks", json!([fallback]));
+        let answer = gateway.ask(&chat).await;
+        if cell.stream {
+            assert_eq!(answer.told().text, "Hi", "{cell:?}");
+        } else {
+            // Without a stream only the whole request's time is bounded, and a deadline skips fallbacks.
+            assert!(matches!(answer.status, 200 | 504), "{cell:?}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_html_is_no_reply() {
+    for cell in cells() {
+        let gateway = Gateway::both().await;
+        let answer = gateway.ask(&cell.chat("[html]")).await;
+        assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
+        assert!(answer.fault().message.len() < 500, "{cell:?}: an excerpt at most: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    for cell in cells() {
+        let gateway = Gateway::both().provider("elsewhere", cell.provider).await;
+        let target = gateway.upstream("elsewhere").url();
+        let answer = gateway.ask(&cell.chat(&format!("[redirect: {target}/v1/chat/completions]"))).await;
+        assert!(answer.status >= 400, "{cell:?}: {} {}", answer.status, answer.text());
+        answer.fault();
+        assert_eq!(gateway.upstream("elsewhere").requests().len(), 0, "{cell:?}: the key went nowhere else");
+    }
+}
+
+/// A provider that answers every request with these bytes.
+async fn canned(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tasks = tokio_util::task::TaskTracker::new();
+    let connections = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            connections.spawn(async move {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let mut head = vec![0; 64 << 10];
+                let _ = stream.read(&mut head).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    url
+}
+
+fn json_answer(body: &Value) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn an_error_inside_a_200_counts_as_a_failure() {
+    let openai = json!({"error": {"message": "inner trouble", "type": "server_error", "param": null, "code": null}});
+    let anthropic = json!({"type": "error", "error": {"type": "overloaded_error", "message": "inner trouble"}});
+    for cell in cells().filter(|cell| !cell.stream) {
+        let error = if cell.provider == Style::OpenAi { &openai } else { &anthropic };
+        let url = canned(json_answer(error)).await;
+        let gateway = Gateway::both().provider_at("liar", cell.provider, &url, &json!({})).await;
+        let chat = cell.chat("[say: Hi]").set("model", json!("liar/x"));
+        let answer = gateway.ask(&chat).await;
+        assert!(answer.status >= 400, "{cell:?}: {}", answer.text());
+        assert!(answer.fault().message.contains("inner trouble"), "{cell:?}: {}", answer.text());
+        let chat = chat.set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
+        assert_eq!(cell.told(&gateway, &chat).await.text, "Hi", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn junk_inside_a_200_is_a_502() {
+    for cell in cells() {
+        for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
+            let url = canned(json_answer(&junk)).await;
+            let gateway =
+                Gateway::start().tool("demo", "demo").provider_at("junk", cell.provider, &url, &json!({})).await;
+            let answer = gateway.ask(&cell.chat("[say: Hi]").set("model", json!("junk/x"))).await;
+            assert_eq!(answer.status, 502, "{cell:?} {junk}: {}", answer.text());
+            answer.fault();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
+    let page = "<html><body>Please log in to the hotel's network</body></html>";
+    let length = page.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    for cell in cells() {
+        let url = canned(head.clone() + page).await;
+        let gateway = Gateway::both().provider_at("portal", cell.provider, &url, &json!({})).await;
+        let chat = cell.chat("[say: Hi]").set("model", json!("portal/x"));
+        let answer = gateway.ask(&chat).await;
+        assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
+        answer.fault();
+        let chat = chat.set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
+        assert_eq!(cell.told(&gateway, &chat).await.text, "Hi", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_streams_although_nobody_asked_is_understood_or_refused() {
+    let body = "data: {\"id\":\"x\"}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    let url = canned(format!("{head}{body}")).await;
+    let gateway = Gateway::start().provider_at("odd", Style::OpenAi, &url, &json!({})).await;
+    let answer = gateway.ask(&Chat::openai("odd/x", "hi")).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_a_stream_whole_still_gives_the_client_its_stream() {
+    let reply = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Whole."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    });
+    let url = canned(json_answer(&reply)).await;
+    for client in BOTH {
+        let gateway = Gateway::start().provider_at("whole", Style::OpenAi, &url, &json!({})).await;
+        let answer = gateway.ask(&Chat::new(client, "whole/x", "hi").stream()).await;
+        assert!(answer.is_stream(), "{client:?}");
+        assert_eq!(answer.told().text, "Whole.", "{client:?}");
+    }
+}
