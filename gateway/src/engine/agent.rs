@@ -21,6 +21,9 @@ use super::prose;
 use super::refusal::Refusal;
 use crate::config::MixedTurns;
 
+/// Stands for a deadline that no clock can hold: longer than any process lives.
+const FOREVER: Duration = Duration::from_hours(365 * 24);
+
 /// Bounds of one run, over all its turns.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -71,13 +74,14 @@ pub struct Ending {
 impl Talk {
     pub fn new(plan: Plan) -> Self {
         let limits = plan.state.limits;
+        let now = Instant::now();
         Self {
             plan,
             facts: LoopFacts::default(),
             usage: None,
             losses: Losses::default(),
             limits,
-            deadline: Instant::now() + limits.deadline,
+            deadline: now.checked_add(limits.deadline).unwrap_or(now + FOREVER),
             rounds: 0,
             calls: 0,
             stretch: Vec::new(),
@@ -91,9 +95,18 @@ impl Talk {
         asked.await.unwrap_or(Err(Refusal::RunDeadline(bound)))
     }
 
-    /// The wall-clock end of the run, for waits inside a turn.
-    pub fn deadline(&self) -> (Instant, Duration) {
-        (self.deadline, self.limits.deadline)
+    /// Bounds a wait inside a turn by the end of the run. Without tools there is no run, and a long answer is only long.
+    pub async fn bounded<T>(&self, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        if !self.offers_tools() {
+            return work.await;
+        }
+        let bound = self.limits.deadline;
+        tokio::time::timeout_at(self.deadline.into(), work).await.unwrap_or(Err(Refusal::RunDeadline(bound)))
+    }
+
+    /// What the caller is told of the loop; nothing where there was none.
+    pub fn told(&self) -> Option<&LoopFacts> {
+        self.offers_tools().then_some(&self.facts)
     }
 
     pub fn offers_tools(&self) -> bool {
@@ -118,6 +131,7 @@ impl Talk {
     pub async fn after_turn(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
         self.facts.turns += 1;
         self.add_usage(reply.usage.as_ref());
+        self.account(grant);
         if let Some(observer) = &self.plan.engine.observer {
             observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply);
         }
@@ -125,37 +139,48 @@ impl Talk {
             return Ok(Step::Done(Ending::default()));
         };
         if choice.finish.reason == FinishReason::Pause {
-            return Ok(self.resume(&choice.parts));
+            return Ok(self.resume(&choice.parts, grant));
         }
         let calls = owned_calls(offer, &choice.parts);
         let (pending, ours): (Vec<_>, Vec<_>) =
             calls.into_iter().partition(|(_, owner)| matches!(owner, Owner::Client));
         let pending: Vec<ToolCall> = pending.into_iter().map(|(call, _)| call).collect();
         if ours.is_empty() || choice.finish.reason == FinishReason::Length {
-            return Ok(Step::Done(self.nothing_run(pending)));
+            let parts = without(&choice.parts, &ours);
+            return Ok(Step::Done(self.nothing_run(&parts, pending)));
         }
         if let Some(limit) = self.limit_reached(ours.len()) {
             self.stop_for(limit, grant);
-            return Ok(Step::Done(Ending { finish: None, reveal: self.all_calls(&ours, &pending) }));
+            let unanswered = ours.into_iter().map(|(call, _)| call).collect();
+            return Ok(Step::Done(self.hand_over(&choice.parts, unanswered, pending, &[])));
         }
-        let unanswered = self.all_calls(&ours, &pending);
-        let Some(done) = self.run(ours, grant).await else {
+        let (done, unfinished) = self.run(ours, grant).await;
+        if !unfinished.is_empty() {
             self.stop_for("agent_deadline", grant);
-            return Ok(Step::Done(Ending { finish: None, reveal: unanswered }));
-        };
-        self.remember(&choice.parts, &done);
+            return Ok(Step::Done(self.hand_over(&choice.parts, unfinished, pending, &done)));
+        }
         if pending.is_empty() {
+            self.remember(&choice.parts, &done);
             self.ask_again(&choice.parts, &done);
             return Ok(Step::Again);
         }
-        Ok(Step::Done(self.mixed(pending, &done)))
+        Ok(Step::Done(self.hand_over(&choice.parts, Vec::new(), pending, &done)))
+    }
+
+    /// Whatever ends the request from here on, these turns have been paid for.
+    fn account(&self, grant: &mut Grant) {
+        let record = grant.record();
+        record.turns = self.facts.turns as u64;
+        if let Some(usage) = &self.usage {
+            record.take_usage(usage);
+        }
     }
 
     /// A turn that the provider paused goes back to it as it is.
-    fn resume(&mut self, parts: &[Part]) -> Step {
+    fn resume(&mut self, parts: &[Part], grant: &mut Grant) -> Step {
         self.rounds += 1;
         if self.rounds >= self.limits.max_depth {
-            self.facts.stopped = Some("max_agent_depth");
+            self.stop_for("max_agent_depth", grant);
             return Step::Done(Ending::default());
         }
         let turn = assistant(parts.to_vec());
@@ -167,14 +192,43 @@ impl Talk {
     }
 
     /// The client's calls only (or none, or a turn cut short): as the provider said, unless calls were held for prose.
-    fn nothing_run(&mut self, pending: Vec<ToolCall>) -> Ending {
+    fn nothing_run(&mut self, parts: &[Part], pending: Vec<ToolCall>) -> Ending {
         if pending.is_empty() {
             return Ending::default();
         }
-        self.keep(&pending);
+        self.hand_over(parts, Vec::new(), pending, &[])
+    }
+
+    /// Ends the reply with calls that the caller is to answer: its own, and those of ours that a limit left unanswered. What it
+    /// does not see of the conversation is kept until it does.
+    fn hand_over(
+        &mut self,
+        parts: &[Part],
+        unanswered: Vec<ToolCall>,
+        pending: Vec<ToolCall>,
+        done: &[Done],
+    ) -> Ending {
+        let hidden = !self.stretch.is_empty() || !done.is_empty();
+        self.remember(parts, done);
+        if hidden {
+            self.keep(unanswered.iter().chain(&pending));
+        }
         let held = self.limits.mixed_turns == MixedTurns::Bifrost;
-        let reveal = if held { pending.into_iter().map(call_part).collect() } else { Vec::new() };
-        Ending { finish: None, reveal }
+        let pending = pending.into_iter().filter(|_| held);
+        let calls = unanswered.into_iter().chain(pending).map(call_part);
+        if done.is_empty() {
+            return Ending { finish: None, reveal: calls.collect() };
+        }
+        let prose = held.then(|| Part::from(PartKind::Text(prose::text(done))));
+        let reason = if held { FinishReason::Stop } else { FinishReason::ToolCalls };
+        Ending { finish: Some(finish(reason)), reveal: prose.into_iter().chain(calls).collect() }
+    }
+
+    /// A run that ends in an error: a limit behind it is told like any other.
+    pub fn broke_off(&mut self, refusal: &Refusal, grant: &mut Grant) {
+        if matches!(refusal, Refusal::RunDeadline(_)) {
+            self.stop_for("agent_deadline", grant);
+        }
     }
 
     fn limit_reached(&self, wanted: usize) -> Option<&'static str> {
@@ -187,33 +241,25 @@ impl Talk {
         (Instant::now() >= self.deadline).then_some("agent_deadline")
     }
 
-    fn all_calls(&self, ours: &[(ToolCall, Owner)], pending: &[ToolCall]) -> Vec<Part> {
-        let held = self.limits.mixed_turns == MixedTurns::Bifrost;
-        let pending = pending.iter().filter(|_| held).cloned();
-        ours.iter().map(|(call, _)| call.clone()).chain(pending).map(call_part).collect()
-    }
-
     fn stop_for(&mut self, limit: &'static str, grant: &mut Grant) {
         self.facts.stopped = Some(limit);
         grant.record().stopped = Some(limit);
     }
 
-    /// Runs one round of calls; `None` when the run's time was up first. Dropped calls are cancelled at their servers.
-    async fn run(&mut self, ours: Vec<(ToolCall, Owner)>, grant: &mut Grant) -> Option<Vec<Done>> {
+    /// Runs one round of calls. The second list are those that were cut off when the run's time was up; dropping them cancels
+    /// them at their servers.
+    async fn run(&mut self, ours: Vec<(ToolCall, Owner)>, grant: &mut Grant) -> (Vec<Done>, Vec<ToolCall>) {
         self.rounds += 1;
         self.calls += ours.len();
         let executor = Executor { hub: &self.plan.state.hub, max_result_bytes: self.limits.max_result_bytes };
-        let running = tokio::time::timeout_at(self.deadline.into(), executor.run_all(ours));
-        let done = running.await.ok()?;
+        let (done, unfinished) = executor.run_all(ours, self.deadline).await;
         let before = self.facts.executed.len();
         self.facts.executed.extend(done.iter().map(Done::fact));
         if let (Some(observer), Some(calls)) = (&self.plan.engine.observer, self.facts.executed.get(before..)) {
             observer.tools_ran(&self.plan.ask.request_id, calls);
         }
-        let record = grant.record();
-        record.tools_executed.extend(done.iter().map(Done::line));
-        record.turns = self.facts.turns as u64;
-        Some(done)
+        grant.record().tools_executed.extend(done.iter().map(Done::line));
+        (done, unfinished)
     }
 
     fn remember(&mut self, parts: &[Part], done: &[Done]) {
@@ -231,23 +277,10 @@ impl Talk {
         }
     }
 
-    fn mixed(&mut self, pending: Vec<ToolCall>, done: &[Done]) -> Ending {
-        self.keep(&pending);
-        if self.limits.mixed_turns == MixedTurns::Bifrost {
-            let mut reveal = vec![Part::from(PartKind::Text(prose::text(done)))];
-            reveal.extend(pending.into_iter().map(call_part));
-            return Ending { finish: Some(finish(FinishReason::Stop)), reveal };
-        }
-        Ending { finish: Some(finish(FinishReason::ToolCalls)), reveal: Vec::new() }
-    }
-
-    /// Keeps the stretch for when the caller answers the pending calls. Without executed turns there is nothing to keep.
-    fn keep(&self, pending: &[ToolCall]) {
-        if self.stretch.is_empty() {
-            return;
-        }
-        let ids: Vec<String> = pending.iter().map(|call| call.id.to_plain().into_owned()).collect();
-        self.plan.engine.journal.keep(&self.plan.owner, &ids, Arc::new(self.stretch.clone()));
+    /// Keeps the stretch for when the caller answers these calls.
+    fn keep<'a>(&self, calls: impl Iterator<Item = &'a ToolCall>) {
+        let ids: Vec<String> = calls.map(|call| call.id.to_plain().into_owned()).collect();
+        self.plan.engine.journal.keep(&self.plan.place, &ids, Arc::new(self.stretch.clone()));
     }
 
     /// The parts of a turn that the client sees.
@@ -263,6 +296,15 @@ fn owned_calls(offer: &Offer, parts: &[Part]) -> Vec<(ToolCall, Owner)> {
         _ => None,
     });
     calls.map(|call| (call.clone(), offer.owner(&call.name.to_plain()))).collect()
+}
+
+/// A turn without these calls: cut short, they were never whole.
+fn without(parts: &[Part], calls: &[(ToolCall, Owner)]) -> Vec<Part> {
+    let cut = |part: &&Part| match &part.kind {
+        PartKind::ToolCall(call) => calls.iter().any(|(cut, _)| cut.id == call.id && cut.name == call.name),
+        _ => false,
+    };
+    parts.iter().filter(|part| !cut(part)).cloned().collect()
 }
 
 fn assistant(parts: Vec<Part>) -> Message {

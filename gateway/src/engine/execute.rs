@@ -1,6 +1,7 @@
 //! Runs the tool calls of one turn, all at once, and shapes what comes back for the model, the caller and the log.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bifrost_mcp::Hub;
 use bifrost_mcp::{CallLimits, Outcome, Piece};
@@ -35,9 +36,21 @@ pub struct Done {
 }
 
 impl Executor<'_> {
-    /// Answers come back in the order of the calls, whichever ended first.
-    pub async fn run_all(&self, calls: Vec<(ToolCall, Owner)>) -> Vec<Done> {
-        join_all(calls.into_iter().map(|(call, owner)| self.run(call, owner))).await
+    /// Answers come back in the order of the calls, whichever ended first; beside them the calls that had not ended by the
+    /// deadline. What did end in time has run, and is never forgotten over the others.
+    pub async fn run_all(&self, calls: Vec<(ToolCall, Owner)>, deadline: Instant) -> (Vec<Done>, Vec<ToolCall>) {
+        let running = calls.into_iter().map(|(call, owner)| async move {
+            let unfinished = call.clone();
+            tokio::time::timeout_at(deadline.into(), self.run(call, owner)).await.map_err(|_| unfinished)
+        });
+        let (mut done, mut unfinished) = (Vec::new(), Vec::new());
+        for ended in join_all(running).await {
+            match ended {
+                Ok(answered) => done.push(answered),
+                Err(call) => unfinished.push(call),
+            }
+        }
+        (done, unfinished)
     }
 
     async fn run(&self, call: ToolCall, owner: Owner) -> Done {

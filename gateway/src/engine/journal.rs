@@ -4,21 +4,116 @@
 //! conversation that it never saw (executed calls, their results, signed thinking) is put back by call id, so that an
 //! unmodified SDK loses nothing.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bifrost_policies::affinity;
 use bifrost_providers::Text;
-use bifrost_providers::chat::Message;
+use bifrost_providers::chat::{Message, Part, PartKind, ToolCall};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use serde_json::Value;
 
 /// The messages that the caller's one assistant message stands for, in order.
 pub type Stretch = Arc<Vec<Message>>;
 
-/// Where stretches are kept. `owner` keeps one caller's call ids apart from another's.
+/// Where stretches are kept. `place` keeps the call ids of one caller and conversation apart from those of others: see
+/// [`place`].
 pub trait Journal: Send + Sync + Debug {
-    fn keep(&self, owner: &str, call_ids: &[String], stretch: Stretch);
-    fn find(&self, owner: &str, call_id: &str) -> Option<Stretch>;
+    fn keep(&self, place: &str, call_ids: &[String], stretch: Stretch);
+    fn find(&self, place: &str, call_id: &str) -> Option<Stretch>;
+}
+
+/// Where a conversation stands: whose it is, and what was said last. Not every provider's call ids are unique (Kimi's are
+/// `functions.<name>:<number>`), and nobody must be given another conversation's results.
+pub fn place(owner: &str, last: Option<&Message>) -> String {
+    let mut said = String::new();
+    last.into_iter().flat_map(|message| &message.parts).for_each(|part| spell(part, &mut said));
+    format!("{owner}\n{:016x}", affinity(said.as_bytes()))
+}
+
+/// A conversation with the stretches put back that its caller never saw.
+///
+/// The caller has the last word on what it does see: a call that it left out stays out, and arguments that it changed stay
+/// changed.
+pub fn restore(journal: &dyn Journal, owner: &str, messages: Vec<Message>) -> Vec<Message> {
+    let listed: Vec<ToolCall> = messages.iter().flat_map(calls).cloned().collect();
+    let mut restored: Vec<Message> = Vec::with_capacity(messages.len());
+    let mut put_back: HashSet<String> = HashSet::new();
+    let mut here = place(owner, None);
+    for message in messages {
+        let next = place(owner, Some(&message));
+        if calls(&message).next().is_some() && calls(&message).all(|call| put_back.contains(&*call.id.to_plain())) {
+            // A caller that spreads one turn over several messages: the first of them brought all of it back.
+        } else if let Some(stretch) = calls(&message).find_map(|call| found(journal, &here, call)) {
+            for kept in stretch.iter() {
+                put_back.extend(calls(kept).map(|call| call.id.to_plain().into_owned()));
+                restored.push(as_listed(kept, &stretch, &listed));
+            }
+        } else {
+            restored.push(message);
+        }
+        here = next;
+    }
+    restored
+}
+
+fn found(journal: &dyn Journal, place: &str, call: &ToolCall) -> Option<Stretch> {
+    let stretch = journal.find(place, &call.id.to_plain())?;
+    let same =
+        |kept: &ToolCall| kept.id.to_plain() == call.id.to_plain() && kept.name.to_plain() == call.name.to_plain();
+    let holds = stretch.iter().flat_map(calls).any(same);
+    holds.then_some(stretch)
+}
+
+/// A kept message, less the pending calls that the caller left out, and with its arguments in those that it did not.
+fn as_listed(kept: &Message, stretch: &[Message], listed: &[ToolCall]) -> Message {
+    let mut message = kept.clone();
+    message.parts.retain_mut(|part| {
+        let PartKind::ToolCall(call) = &mut part.kind else { return true };
+        if stretch.iter().any(|message| answers(message, call)) {
+            return true;
+        }
+        let Some(theirs) = listed.iter().find(|theirs| theirs.id.to_plain() == call.id.to_plain()) else {
+            return false;
+        };
+        if !same_json(&theirs.arguments, &call.arguments) {
+            call.arguments = theirs.arguments.clone();
+        }
+        true
+    });
+    message
+}
+
+fn answers(message: &Message, call: &ToolCall) -> bool {
+    message.parts.iter().any(|part| matches!(&part.kind, PartKind::ToolResult(result) if result.call_id == call.id))
+}
+
+/// Another spelling of the same arguments is no change: the model's own bytes keep its prompt cache warm.
+fn same_json(a: &Text, b: &Text) -> bool {
+    let read = |text: &Text| serde_json::from_str::<Value>(&text.to_plain()).ok();
+    a == b || read(a).is_some_and(|value| Some(value) == read(b))
+}
+
+fn calls(message: &Message) -> impl Iterator<Item = &ToolCall> {
+    message.parts.iter().filter_map(|part| match &part.kind {
+        PartKind::ToolCall(call) => Some(call),
+        _ => None,
+    })
+}
+
+/// What a part says in words.
+fn spell(part: &Part, said: &mut String) {
+    match &part.kind {
+        PartKind::Text(text) => said.push_str(&text.to_plain()),
+        PartKind::ToolResult(result) => {
+            said.push_str(&result.call_id.to_plain());
+            result.parts.iter().for_each(|part| spell(part, said));
+        }
+        _ => {}
+    }
 }
 
 /// How long a caller may take to run its own tools: an hour, as generous as provider-side conversation state.
@@ -35,26 +130,28 @@ impl Default for MemoryJournal {
         let cache = Cache::builder()
             .max_capacity(CAPACITY_BYTES)
             .weigher(|_key, stretch: &Stretch| u32::try_from(weight(stretch)).unwrap_or(u32::MAX))
-            .time_to_live(LIFETIME)
+            // From the last use: a conversation that goes on needs all of its past.
+            .time_to_idle(LIFETIME)
+            // The default policy may turn away what is new, which here is what will be asked for.
+            .eviction_policy(EvictionPolicy::lru())
             .build();
         Self(cache)
     }
 }
 
 impl Journal for MemoryJournal {
-    fn keep(&self, owner: &str, call_ids: &[String], stretch: Stretch) {
+    fn keep(&self, place: &str, call_ids: &[String], stretch: Stretch) {
         for id in call_ids {
-            self.0.insert((owner.to_owned(), id.clone()), stretch.clone());
+            self.0.insert((place.to_owned(), id.clone()), stretch.clone());
         }
     }
 
-    fn find(&self, owner: &str, call_id: &str) -> Option<Stretch> {
-        self.0.get(&(owner.to_owned(), call_id.to_owned()))
+    fn find(&self, place: &str, call_id: &str) -> Option<Stretch> {
+        self.0.get(&(place.to_owned(), call_id.to_owned()))
     }
 }
 
 fn weight(stretch: &[Message]) -> usize {
-    use bifrost_providers::chat::PartKind;
     fn of(kind: &PartKind) -> usize {
         match kind {
             PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Redacted { data: text } => text.len(),
@@ -80,15 +177,109 @@ fn media_weight(media: &bifrost_providers::chat::Media) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bifrost_providers::Dialect;
+
     use super::*;
 
     #[test]
-    fn a_stretch_is_found_by_each_of_its_calls_and_only_by_its_owner() {
+    fn a_stretch_is_found_by_each_of_its_calls_and_only_in_its_place() {
         let journal = MemoryJournal::default();
         journal.keep("vk-a", &["c1".into(), "c2".into()], Arc::new(Vec::new()));
         assert!(journal.find("vk-a", "c1").is_some());
         assert!(journal.find("vk-a", "c2").is_some());
         assert!(journal.find("vk-b", "c1").is_none());
         assert!(journal.find("vk-a", "c3").is_none());
+    }
+
+    /// Messages as OpenAI's callers write them.
+    fn messages(json: &str) -> Vec<Message> {
+        let body = format!(r#"{{"model":"m","messages":[{json}]}}"#);
+        Dialect::OpenAiChat.codec().decode_request(body.as_bytes()).unwrap().messages
+    }
+
+    fn call(id: &str, name: &str, arguments: &str) -> String {
+        let arguments = Value::String(arguments.to_owned());
+        format!(r#"{{"id":"{id}","type":"function","function":{{"name":"{name}","arguments":{arguments}}}}}"#)
+    }
+
+    fn turn(calls: &[String]) -> String {
+        format!(r#"{{"role":"assistant","content":null,"tool_calls":[{}]}}"#, calls.join(","))
+    }
+
+    fn result(id: &str, text: &str) -> String {
+        format!(r#"{{"role":"tool","tool_call_id":"{id}","content":"{text}"}}"#)
+    }
+
+    const USER: &str = r#"{"role":"user","content":"go"}"#;
+
+    /// The gateway ran `o`; the caller is to answer `p` and `q`.
+    fn kept(owner: &str) -> MemoryJournal {
+        let hidden = [call("o", "ours", "{}"), call("p", "mine", r#"{"a":1}"#), call("q", "mine", "{}")];
+        let stretch = messages(&[turn(&hidden), result("o", "ran")].join(","));
+        let journal = MemoryJournal::default();
+        let place = place(owner, messages(USER).last());
+        journal.keep(&place, &["p".into(), "q".into()], Arc::new(stretch));
+        journal
+    }
+
+    /// What is restored, in short: the ids of calls, results and texts.
+    fn shape(owner: &str, conversation: &[String]) -> String {
+        let restored = restore(&kept(owner), owner, messages(&conversation.join(",")));
+        let parts = restored.iter().map(|message| {
+            let parts = message.parts.iter().map(|part| match &part.kind {
+                PartKind::ToolCall(call) => format!("{}{}", call.id.to_plain(), call.arguments.to_plain()),
+                PartKind::ToolResult(result) => format!("={}", result.call_id.to_plain()),
+                PartKind::Text(text) => text.to_plain().into_owned(),
+                _ => "?".to_owned(),
+            });
+            parts.collect::<Vec<_>>().join("+")
+        });
+        parts.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_caller_has_the_last_word_on_what_it_sees() {
+        let (p, q) = (call("p", "mine", r#"{"a":1}"#), call("q", "mine", "{}"));
+        let user = || USER.to_owned();
+        let whole = "go o{}+p{\"a\":1}+q{} =o =p =q";
+        let cases: [(&str, Vec<String>, &str); 6] = [
+            ("as it was", vec![user(), turn(&[p.clone(), q.clone()]), result("p", "1"), result("q", "2")], whole),
+            (
+                "another spelling",
+                vec![
+                    user(),
+                    turn(&[call("p", "mine", r#"{ "a": 1 }"#), q.clone()]),
+                    result("p", "1"),
+                    result("q", "2"),
+                ],
+                whole,
+            ),
+            (
+                "arguments changed",
+                vec![user(), turn(&[call("p", "mine", r#"{"a":2}"#), q.clone()]), result("p", "1"), result("q", "2")],
+                "go o{}+p{\"a\":2}+q{} =o =p =q",
+            ),
+            ("a call left out", vec![user(), turn(&[p.clone()]), result("p", "1")], "go o{}+p{\"a\":1} =o =p"),
+            (
+                "one turn in two messages",
+                vec![user(), turn(&[p.clone()]), result("p", "1"), turn(&[q.clone()]), result("q", "2")],
+                whole,
+            ),
+            (
+                "the id of another tool's call",
+                vec![user(), turn(&[call("p", "other", "{}")]), result("p", "1")],
+                "go p{} =p",
+            ),
+        ];
+        for (what, conversation, wanted) in cases {
+            assert_eq!(shape("vk", &conversation), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_same_ids_in_another_conversation_are_not_the_same_calls() {
+        let other = r#"{"role":"user","content":"something else"}"#.to_owned();
+        let pending = turn(&[call("p", "mine", r#"{"a":1}"#)]);
+        assert_eq!(shape("", &[other, pending, result("p", "1")]), "something else p{\"a\":1} =p");
     }
 }

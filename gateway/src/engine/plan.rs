@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target};
-use bifrost_providers::chat::PartKind;
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
 use bytes::Bytes;
 
 use super::ask::{self, Ask};
+use super::journal;
 use super::lane::Lane;
 use super::offer::Offer;
 use super::refusal::Refusal;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub principal: Option<Arc<Principal>>,
     /// Whose journal entries this request may restore.
     pub owner: String,
+    /// Where this request's own journal entries are kept.
+    pub place: String,
     pub targets: Vec<Target>,
     /// The target to begin with: later turns stay where the first one was answered.
     pub at: usize,
@@ -54,6 +56,7 @@ impl Plan {
             ask,
             principal,
             owner,
+            place: String::new(),
             targets: Vec::new(),
             at: 0,
             offer: None,
@@ -95,20 +98,9 @@ impl Plan {
 
     /// Puts back what the caller never saw of its own conversation: see [`super::journal`].
     pub fn restore(&mut self) {
-        let (engine, owner) = (self.engine.clone(), self.owner.clone());
         let Some(chat) = &mut self.chat else { return };
-        let mut restored = Vec::with_capacity(chat.messages.len());
-        for message in std::mem::take(&mut chat.messages) {
-            let call = message.parts.iter().find_map(|part| match &part.kind {
-                PartKind::ToolCall(call) => Some(call.id.to_plain()),
-                _ => None,
-            });
-            match call.and_then(|id| engine.journal.find(&owner, &id)) {
-                Some(stretch) => restored.extend(stretch.iter().cloned()),
-                None => restored.push(message),
-            }
-        }
-        chat.messages = restored;
+        self.place = journal::place(&self.owner, chat.messages.last());
+        chat.messages = journal::restore(&*self.engine.journal, &self.owner, std::mem::take(&mut chat.messages));
     }
 
     /// The body for this target, in the lane that it takes.
