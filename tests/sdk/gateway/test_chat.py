@@ -185,3 +185,47 @@ def test_many_at_once(world):
             return await asyncio.gather(*(one(oai, ant, number) for number in range(40)))
 
     assert asyncio.run(ask_all()) == [f"answer {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_refusals(oai, ant, provider):
+    model, script = f"{provider}/scripted-small", user("[refuse: no, sorry]")
+    reply = oai.chat.completions.create(model=model, messages=script).choices[0]
+    assert "no, sorry" in (reply.message.refusal or reply.message.content)
+    assert ant.messages.create(model=model, max_tokens=99, messages=script).content[0].text == "no, sorry"
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_stop_sequences(oai, ant, provider):
+    model, script = f"{provider}/scripted-small", user("[say: so far][stop-sequence]")
+    assert oai.chat.completions.create(model=model, messages=script, stop=["END"]).choices[0].finish_reason == "stop"
+    reply = ant.messages.create(model=model, max_tokens=99, messages=script, stop_sequences=["END"])
+    assert reply.stop_reason in ("stop_sequence", "end_turn")  # OpenAI does not say which of the two it was
+    if provider == "anthropic":
+        assert (reply.stop_reason, reply.stop_sequence) == ("stop_sequence", "END")
+
+
+def test_several_choices_and_log_probabilities(oai):
+    reply = oai.chat.completions.create(model="openai/scripted-small", messages=user("[say: yes]"), n=2, logprobs=True)
+    assert [choice.message.content for choice in reply.choices] == ["yes", "yes"]
+    assert reply.choices[0].logprobs.content[0].token == "yes"
+    with oai.chat.completions.stream(model="openai/scripted-small", messages=user("[say: yes]"), n=2) as stream:
+        assert [choice.message.content for choice in stream.get_final_completion().choices] == ["yes", "yes"]
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_long_conversation_goes_on(oai, ant, provider):
+    """What the SDK gave is sent back as it came, turn after turn."""
+    model, messages = f"{provider}/scripted-small", []
+    for number in range(4):
+        messages += user(f"[think: hm][say: {number}]")
+        message = oai.chat.completions.create(model=model, messages=messages).choices[0].message
+        assert message.content == str(number)
+        messages.append(message)
+    messages = []
+    for number in range(4):
+        messages += user(f"[think: hm][say: {number}]")
+        thinking = {"type": "enabled", "budget_tokens": 1024}
+        reply = ant.messages.create(model=model, max_tokens=2048, messages=messages, thinking=thinking)
+        assert reply.content[-1].text == str(number)
+        messages.append({"role": "assistant", "content": reply.content})

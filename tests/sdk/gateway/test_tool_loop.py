@@ -270,3 +270,25 @@ def test_a_forbidden_tool_is_not_run(world):
     reply = ant.messages.create(model="anthropic/scripted-small", max_tokens=99, messages=user(script))
     assert "not available or not permitted" in reply.content[-1].text
     assert SECRET not in reply.content[-1].text
+
+
+@pytest.mark.parametrize("way", ANTHROPIC, ids=named)
+def test_redacted_thinking_survives_the_loop(world, way):
+    script = f"[redacted]{read_note(world)}[then][redacted][say: {{results}}]"
+    more = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    assert way(world, request(way, "anthropic", script, **more)).text == SECRET
+
+
+@every_way
+def test_mixed_turns_twice_and_a_turn_of_the_gateways_alone_between(world, way, provider):
+    """Two visits to the application, with executed turns before, between and inside them: nothing is lost."""
+    book, sums = call("book_table", table=4), [call("pipe-get-sum", a=number, b=0) for number in (1, 2, 3, 4)]
+    script = f"{sums[0]}[then]{sums[1]}{book}[then]{sums[2]}[then]{sums[3]}{book}[then][say: {{results}}]"
+    messages = user(script)
+    for visit in ("first visit", "second visit"):
+        answer = way(world, request(way, provider, messages, tools=[BOOK]))
+        assert [name for _, name, _ in answer.calls] == ["book_table"]
+        messages = [*messages, answer.message, *results(way, [(answer.calls[0][0], visit)])]
+    said = [f"The sum of {number} and 0 is {number}." for number in (1, 2, 3, 4)]
+    expected = [said[0], said[1], "first visit", said[2], said[3], "second visit"]
+    assert way(world, request(way, provider, messages, tools=[BOOK])).text == "; ".join(expected)
