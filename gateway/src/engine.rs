@@ -32,6 +32,7 @@ use http::{HeaderValue, header};
 
 use crate::state::{Engine, State};
 use agent::Talk;
+use annex::LoopFacts;
 use answer::{Reply, ReplyBody};
 use ask::Ask;
 use dispatch::{Source, Started, dispatch};
@@ -49,8 +50,8 @@ pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
     let mut grant = Grant::open(&engine, &ask);
     match story(engine, &ask, &mut grant).await {
         Ok(answer) => answer.reply(&ask, grant),
-        Err(refusal) => {
-            let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), None);
+        Err(Broken { refusal, facts }) => {
+            let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), facts.as_deref());
             let mut reply = refusal.reply(ask.dialect, Some(annex));
             annex::headers(&mut reply.headers, &ask, &grant, 0);
             grant.fail(&refusal, None);
@@ -60,14 +61,15 @@ pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
 }
 
 /// Who asks, where it goes, with which tools; then the first answer, and the lane that carries it.
-async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result<Answer, Refusal> {
+async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result<Answer, Broken> {
     let state = engine.state();
     grant.keep_headers(ask, &state.logging_headers);
     state.demand_headers(&ask.headers)?;
-    let scan = ask.scan.as_ref().map_err(Clone::clone)?;
-    grant.describe(scan);
+    // Who nobody knows learns nothing else.
     let principal = identify(&ask.credentials(), state.enforce_auth, &state.keyring)?;
     grant.belongs_to(principal.as_deref());
+    let scan = ask.scan.as_ref().map_err(Clone::clone)?;
+    grant.describe(scan);
     demand_chat(scan)?;
 
     let mut plan = Plan::new(engine, state, ask.clone(), principal);
@@ -81,8 +83,13 @@ async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result
         _ if plan.stream() => Ok(Answer::Live(Box::new(Talk::new(plan)), started)),
         _ => {
             let mut talk = Talk::new(plan);
-            let reply = Box::pin(translate::whole(&mut talk, started, grant)).await?;
-            Ok(Answer::Whole(reply, Box::new(talk)))
+            match Box::pin(translate::whole(&mut talk, started, grant)).await {
+                Ok(reply) => Ok(Answer::Whole(reply, Box::new(talk))),
+                Err(refusal) => {
+                    talk.broke_off(&refusal, grant);
+                    Err(Broken { refusal, facts: talk.told().cloned().map(Box::new) })
+                }
+            }
         }
     }
 }
@@ -135,6 +142,18 @@ fn demand_chat(scan: &Scan) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A request that ends without an answer, and what its loop had done by then: tools that ran are not forgotten over an error.
+struct Broken {
+    refusal: Refusal,
+    facts: Option<Box<LoopFacts>>,
+}
+
+impl<E: Into<Refusal>> From<E> for Broken {
+    fn from(error: E) -> Self {
+        Self { refusal: error.into(), facts: None }
+    }
+}
+
 /// The first answer, by lane.
 enum Answer {
     Relay(Box<Plan>, Started),
@@ -153,7 +172,6 @@ impl Answer {
                 Reply { status: http::StatusCode::OK, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
             }
             Self::Whole(reply, talk) => {
-                grant.record().turns = talk.facts.turns as u64;
                 grant.succeed(talk.usage.as_ref(), None);
                 reply
             }

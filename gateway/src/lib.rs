@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod record;
 pub mod state;
 pub mod tasks;
+mod workers;
 
 pub use bifrost_mcp as mcp;
 pub use gateway::{Gateway, Options, StartError, usual_providers};

@@ -1,7 +1,8 @@
 //! The `bifrost` binary: reads the command line, starts the gateway, stops it on a signal.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
         Action::Serve => match settings(options) {
             Ok(settings) => {
                 trace(options);
-                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
                 runtime.block_on(serve(settings, options))?;
                 // Blocking threads (a terminal that no longer reads) must not keep the process.
                 runtime.shutdown_timeout(Duration::from_secs(1));
@@ -92,11 +93,16 @@ fn trace(options: &cli::Options) {
         cli::LogLevel::Error => "error",
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("{level},hyper=warn,rmcp=warn,h2=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match options.log_style {
         cli::LogStyle::Json => builder.json().flatten_event(true).init(),
         cli::LogStyle::Pretty => builder.with_target(false).init(),
     }
+}
+
+fn cores() -> Option<NonZeroUsize> {
+    std::thread::available_parallelism().ok()
 }
 
 async fn serve(settings: Settings, options: &cli::Options) -> anyhow::Result<()> {
@@ -110,7 +116,8 @@ async fn serve(settings: Settings, options: &cli::Options) -> anyhow::Result<()>
         cli::LogStyle::Pretty => LogStyle::Pretty,
     };
     let guard = std::env::current_exe().ok();
-    let gateway = Gateway::start(&settings, Options { log_style, guard, ..Options::default() }).await?;
+    let gateway =
+        Gateway::start(&settings, Options { log_style, guard, workers: cores(), ..Options::default() }).await?;
     tracing::info!(
         address = %gateway.address(),
         providers = settings.providers.len(),

@@ -122,7 +122,7 @@ pub struct Metrics {
     custom: Vec<String>,
     series: Mutex<HashMap<Labels, Arc<Series>>>,
     vectors: Vectors,
-    routes: Mutex<HashMap<(&'static str, u16), Arc<Route>>>,
+    routes: Mutex<HashMap<(&'static str, &'static str, u16), Arc<Route>>>,
 }
 
 #[derive(Debug)]
@@ -200,9 +200,12 @@ impl Metrics {
     }
 
     fn error(&self, labels: &Labels, record: &Record) {
+        // The cap on series holds here too: what was folded for the other counters is folded for this one.
+        let is_known = self.series.lock().contains_key(labels);
+        let labels = if is_known { labels.clone() } else { labels.folded() };
         let mut values = labels.values(&labels.fallback_index.to_string());
         values.push(record.status.to_string());
-        values.push(record.error_type.clone().unwrap_or_else(|| record.outcome.to_owned()));
+        values.push(record.error_class.to_owned());
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         self.vectors.errors.with_label_values(&values).inc();
     }
@@ -246,10 +249,13 @@ impl Metrics {
     }
 
     /// Counts one HTTP exchange. `path` is a route, never the caller's own text.
-    pub fn http(&self, path: &'static str, method: &str, status: u16, seconds: f64, sizes: (u64, Option<u64>)) {
+    pub fn http(&self, path: &'static str, method: &'static str, status: u16, seconds: f64, sizes: (u64, Option<u64>)) {
         let route = {
             let mut routes = self.routes.lock();
-            routes.entry((path, status)).or_insert_with(|| Arc::new(self.vectors.route(path, method, status))).clone()
+            routes
+                .entry((path, method, status))
+                .or_insert_with(|| Arc::new(self.vectors.route(path, method, status)))
+                .clone()
         };
         route.requests.inc();
         route.duration.observe(seconds);
@@ -430,6 +436,32 @@ mod tests {
         }
         assert!(metrics.series.lock().len() <= MAX_SERIES + 1);
         assert!(metrics.expose().contains("model=\"other\""));
+    }
+
+    #[test]
+    fn failing_requests_are_capped_as_well() {
+        let metrics = Metrics::new(Vec::new()).unwrap();
+        for i in 0..MAX_SERIES + 50 {
+            let labels = Labels { model: format!("m{i}"), ..Labels::default() };
+            metrics.finished(&labels, &Record { outcome: "error", error_class: "rate_limited", ..Record::default() });
+        }
+        let exposed = metrics.expose();
+        let series = exposed.lines().filter(|line| line.starts_with("bifrost_error_requests_total{")).count();
+        assert_eq!(series, MAX_SERIES + 1);
+    }
+
+    #[test]
+    fn each_method_of_a_path_is_counted_for_itself() {
+        let metrics = Metrics::new(Vec::new()).unwrap();
+        metrics.http("other", "GET", 404, 0.1, (0, None));
+        metrics.http("other", "PUT", 404, 0.1, (0, None));
+        let exposed = metrics.expose();
+        for method in ["GET", "PUT"] {
+            assert!(
+                exposed
+                    .contains(&format!("http_requests_total{{method=\"{method}\",path=\"other\",status=\"404\"}} 1"))
+            );
+        }
     }
 
     #[test]

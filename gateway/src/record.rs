@@ -33,6 +33,9 @@ pub struct Record {
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
+    /// The gateway's own word for it, one of few: a metric's label.
+    #[serde(skip)]
+    pub error_class: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -123,7 +126,7 @@ impl Record {
 
     /// One line for a person at a terminal.
     fn pretty(&self) -> String {
-        let error = self.error_type.as_deref().map(|kind| format!(" {kind}")).unwrap_or_default();
+        let error = self.error_type.as_deref().map(|kind| format!(" {}", kind.escape_debug())).unwrap_or_default();
         let tools = match self.tools_executed.len() {
             0 => String::new(),
             n => format!(" tools={n} turns={}", self.turns),
@@ -134,7 +137,7 @@ impl Record {
             self.status,
             self.request_type,
             self.provider,
-            self.model,
+            self.model.escape_debug(),
             self.latency_ms,
             self.usage_input,
             self.usage_output,

@@ -88,12 +88,29 @@ pub struct KeyState {
 
 impl Engine {
     pub fn new(state: State, metrics: Arc<Metrics>, log: Arc<Log>, journal: Arc<dyn Journal>, tasks: Tasks) -> Self {
-        Self { state: ArcSwap::from_pointee(state), metrics, log, journal, tasks, observer: None, ping_after: PING_AFTER }
+        Self {
+            state: ArcSwap::from_pointee(state),
+            metrics,
+            log,
+            journal,
+            tasks,
+            observer: None,
+            ping_after: PING_AFTER,
+        }
     }
 
     /// The snapshot in force. Load it once per request.
     pub fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+}
+
+// === impl KeyState ===
+
+impl KeyState {
+    /// A provider's words without the key, which some quote.
+    pub fn redacted(&self, text: &str) -> String {
+        self.credential.as_ref().map_or_else(|| text.to_owned(), |credential| credential.redact(text))
     }
 }
 

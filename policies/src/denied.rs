@@ -42,11 +42,9 @@ pub enum Denied {
         provider: Option<String>,
     },
     /// The caller may not run this tool.
-    #[error("tool '{tool}' is not available or not permitted: {reason}")]
+    #[error("{reason}")]
     ToolBlocked {
-        /// The tool's name as the caller knows it.
-        tool: String,
-        /// Which rule refused it.
+        /// A sentence that names the tool and the rule which refused it.
         reason: String,
     },
     /// The request names no model.
@@ -257,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_tool_is_named_with_its_rule() {
-        let denied = Denied::ToolBlocked { tool: "fs-write".into(), reason: "filtered by request context".into() };
+    fn a_refused_tool_is_told_in_one_sentence() {
+        let text = "tool 'fs-write' is not permitted (filtered by request context)";
+        let denied = Denied::ToolBlocked { reason: text.into() };
         assert_eq!((denied.status(), denied.kind()), (403, "mcp_tool_blocked"));
-        let text = "tool 'fs-write' is not available or not permitted: filtered by request context";
         assert_eq!(denied.to_string(), text);
     }
 }

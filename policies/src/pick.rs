@@ -162,6 +162,12 @@ impl KeyPool {
         (self.keys.len(), self.keys.iter().filter(|key| key.cooldown.resting(at).is_some()).count())
     }
 
+    /// Every key, and whether the provider takes it as far as we know: a gauge. A rate limit is no refusal.
+    pub fn standing(&self, now: Instant) -> impl Iterator<Item = (&KeyRule, bool)> {
+        let at = self.offset(now);
+        self.keys.iter().map(move |key| (&key.rule, !key.cooldown.resting(at).is_some_and(|rest| rest.refused)))
+    }
+
     fn fitting<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = (KeyIndex, &'a Key)> {
         self.keys.iter().enumerate().filter(|(_, key)| wanted.fits(&key.rule)).map(|(at, key)| (KeyIndex(at), key))
     }

@@ -14,6 +14,7 @@ mod tls;
 
 pub use body::AnswerBody;
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,6 +58,18 @@ pub struct TransportSettings {
     /// Applied to literal addresses and to every address a name resolves to, at connect time, so that a name that changes
     /// its address between check and use gains nothing.
     pub address_allowed: AddressRule,
+    /// Separate pools, for programs that serve on threads with a runtime each: see [`use_shard`]. At least one.
+    pub shards: usize,
+}
+
+thread_local! {
+    static SHARD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Binds the current thread to one of the pools. A connection belongs to the runtime that opened it, so a thread with a
+/// runtime of its own must not use another's.
+pub fn use_shard(shard: usize) {
+    SHARD.set(shard);
 }
 
 /// Why a [`Transport`] could not be made.
@@ -68,10 +81,10 @@ pub enum TransportError {
     Tls(#[from] rustls::Error),
 }
 
-/// One connection pool. Cheap to share behind an `Arc`.
+/// One connection pool per shard. Cheap to share behind an `Arc`.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<Connector, Full<Bytes>>,
+    clients: Vec<Client<Connector, Full<Bytes>>>,
     connect_timeout: Duration,
 }
 
@@ -113,7 +126,12 @@ impl Transport {
     pub fn new(settings: TransportSettings) -> Result<Self, TransportError> {
         let tls = tls::config(settings.ca_cert_pem.as_deref(), settings.insecure_skip_verify)?;
         let connect_timeout = settings.connect_timeout;
-        let client = Client::builder(TokioExecutor::new())
+        let clients = (0..settings.shards.max(1)).map(|_| Self::client(&settings, tls.clone())).collect();
+        Ok(Self { clients, connect_timeout })
+    }
+
+    fn client(settings: &TransportSettings, tls: rustls::ClientConfig) -> Client<Connector, Full<Bytes>> {
+        Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             // Without a timer of its own the pool never reaps idle connections.
             .pool_timer(TokioTimer::new())
@@ -124,8 +142,12 @@ impl Transport {
             .http2_adaptive_window(true)
             .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .build(Connector::new(settings, tls));
-        Ok(Self { client, connect_timeout })
+            .build(Connector::new(settings.clone(), tls))
+    }
+
+    /// The pool of the current thread.
+    fn mine(&self) -> Option<&Client<Connector, Full<Bytes>>> {
+        self.clients.get(SHARD.get().checked_rem(self.clients.len())?)
     }
 
     /// Sends one request and waits for the head of the answer. Any status is an [`Answer`], a redirect too.
@@ -137,11 +159,12 @@ impl Transport {
         let Some(peer) = call.uri.authority().cloned() else {
             return Err(fault::no_authority(&call.uri));
         };
+        let Some(client) = self.mine() else { return Err(fault::no_authority(&call.uri)) };
         let timeouts = call.timeouts;
         let mut request = request_of(call);
         let connection = capture_connection(&mut request);
         let (timer, limit) = timeouts.until_answer();
-        let response = match tokio::time::timeout(limit, self.client.request(request)).await {
+        let response = match tokio::time::timeout(limit, client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(fault::of_send(&error, &peer, self.connect_timeout)),
             Err(_) if connection.connection_metadata().is_none() => {

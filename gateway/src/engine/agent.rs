@@ -138,33 +138,45 @@ impl Talk {
         let (Some(offer), Some(choice)) = (&self.plan.offer, reply.choices.first()) else {
             return Ok(Step::Done(Ending::default()));
         };
+        let parts = self.as_history(reply, &choice.parts);
         if choice.finish.reason == FinishReason::Pause {
-            return Ok(self.resume(&choice.parts, grant));
+            return Ok(self.resume(&parts, grant));
         }
-        let calls = owned_calls(offer, &choice.parts);
+        let calls = owned_calls(offer, &parts);
         let (pending, ours): (Vec<_>, Vec<_>) =
             calls.into_iter().partition(|(_, owner)| matches!(owner, Owner::Client));
         let pending: Vec<ToolCall> = pending.into_iter().map(|(call, _)| call).collect();
         if ours.is_empty() || choice.finish.reason == FinishReason::Length {
-            let parts = without(&choice.parts, &ours);
-            return Ok(Step::Done(self.nothing_run(&parts, pending)));
+            return Ok(Step::Done(self.nothing_run(&without(&parts, &ours), pending)));
         }
         if let Some(limit) = self.limit_reached(ours.len()) {
             self.stop_for(limit, grant);
             let unanswered = ours.into_iter().map(|(call, _)| call).collect();
-            return Ok(Step::Done(self.hand_over(&choice.parts, unanswered, pending, &[])));
+            return Ok(Step::Done(self.hand_over(&parts, unanswered, pending, &[])));
         }
         let (done, unfinished) = self.run(ours, grant).await;
         if !unfinished.is_empty() {
             self.stop_for("agent_deadline", grant);
-            return Ok(Step::Done(self.hand_over(&choice.parts, unfinished, pending, &done)));
+            return Ok(Step::Done(self.hand_over(&parts, unfinished, pending, &done)));
         }
         if pending.is_empty() {
-            self.remember(&choice.parts, &done);
-            self.ask_again(&choice.parts, &done);
+            self.remember(&parts, &done);
+            self.ask_again(&parts, &done);
             return Ok(Step::Again);
         }
-        Ok(Step::Done(self.hand_over(&choice.parts, Vec::new(), pending, &done)))
+        Ok(Step::Done(self.hand_over(&parts, Vec::new(), pending, &done)))
+    }
+
+    /// A turn as part of the conversation. What only the provider's dialect says of a part (a citation, a caller) belongs to
+    /// that dialect; in a request of another it would be taken for the caller's own.
+    fn as_history(&self, reply: &ChatReply, parts: &[Part]) -> Vec<Part> {
+        let mut parts = parts.to_vec();
+        if reply.source != self.plan.ask.dialect {
+            for part in &mut parts {
+                part.extras = Extras::default();
+            }
+        }
+        parts
     }
 
     /// Whatever ends the request from here on, these turns have been paid for.

@@ -16,7 +16,7 @@ use bifrost_providers::{ChatReply, Dialect, Failure, Losses, Malformed, tap};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
-use super::grant::Grant;
+use super::grant::{Grant, clipped};
 use super::hold::Held;
 use super::lane::Lane;
 use super::plan::{Plan, Prepared};
@@ -80,13 +80,13 @@ impl Started {
 
 /// Tries the targets in order. When all fail, the primary's error is the answer: the caller asked for the primary.
 pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Refusal> {
-    let mut first: Option<Refusal> = None;
+    let mut first: Option<(Refusal, Target)> = None;
     while let Some(target) = plan.targets.get(plan.at).cloned() {
         match try_target(plan, &target, grant).await {
             Ok(started) => return Ok(started),
             Err(refusal) => {
                 let move_on = refusal.may_fall_back();
-                first.get_or_insert(refusal);
+                first.get_or_insert((refusal, target));
                 if !move_on {
                     break;
                 }
@@ -94,7 +94,10 @@ pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Ref
             }
         }
     }
-    Err(first.unwrap_or(Refusal::Denied(Denied::ModelMissing)))
+    if let Some((_, target)) = &first {
+        grant.asked(target);
+    }
+    Err(first.map_or(Refusal::Denied(Denied::ModelMissing), |(refusal, _)| refusal))
 }
 
 async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Result<Started, Refusal> {
@@ -103,10 +106,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         let known = state.providers.keys().map(ToString::to_string).collect();
         return Err(Denied::UnknownProvider { provider: target.provider.to_string(), known }.into());
     };
-    let record = grant.record();
-    record.provider = target.provider.to_string();
-    record.model.clone_from(&target.model);
-    record.fallback_index = target.fallback_index;
+    grant.asked(target);
     upstream.demand(grant.facts().request_type, target)?;
     let permit = upstream.queue.enter().await?;
     let prepared = plan.prepare(target, upstream)?;
@@ -277,7 +277,7 @@ impl Attempts<'_> {
         record.attempts.push(Attempt {
             provider: self.target.provider.to_string(),
             key_name: key.name.clone(),
-            reason: failure.to_string(),
+            reason: clipped(&key.redacted(&failure.to_string())),
             status: failure.status.map(|status| status.as_u16()),
             rotated,
         });
@@ -288,9 +288,6 @@ impl Attempts<'_> {
         if rotated {
             let reason = reason(failure.kind);
             metrics.rotated(&self.target.provider, &self.target.model, (&key.id, &key.name), reason);
-        }
-        if failure.kind == FailureKind::Credential {
-            metrics.key_up(&self.target.provider, (&key.id, &key.name), false);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bifrost_policies::Principal;
+use bifrost_policies::{Principal, Target};
 use bifrost_providers::Losses;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::reply::Usage;
@@ -65,7 +65,7 @@ impl Grant {
         self.record.stream = scan.stream;
         self.record.request_type = self.endpoint.request_type(scan.stream);
         if let Some(model) = &scan.model {
-            self.record.model_requested.clone_from(&model.name);
+            self.record.model_requested = clipped(&model.name);
         }
     }
 
@@ -74,6 +74,13 @@ impl Grant {
             self.record.virtual_key_id.clone_from(&principal.id);
             self.record.virtual_key_name.clone_from(&principal.name);
         }
+    }
+
+    /// The target that the account stands for: the one that is asked now, and in the end the one whose answer or error it is.
+    pub fn asked(&mut self, target: &Target) {
+        self.record.provider = target.provider.to_string();
+        self.record.model.clone_from(&target.model);
+        self.record.fallback_index = target.fallback_index;
     }
 
     pub fn record(&mut self) -> &mut Record {
@@ -123,8 +130,9 @@ impl Grant {
         if let Some(usage) = usage {
             self.record.take_usage(usage);
         }
-        self.record.error_type = Some(refusal.kind());
-        self.record.error_message = Some(refusal.message());
+        self.record.error_class = refusal.class();
+        self.record.error_type = Some(clipped(&refusal.kind()));
+        self.record.error_message = Some(clipped(&refusal.message()));
         self.settle("error", refusal.status().as_u16());
     }
 
@@ -143,7 +151,7 @@ impl Grant {
         let record = &self.record;
         Labels {
             provider: record.provider.clone(),
-            model: record.model.clone(),
+            model: clipped(&record.model),
             method: record.request_type,
             virtual_key_id: record.virtual_key_id.clone(),
             virtual_key_name: record.virtual_key_name.clone(),
@@ -158,6 +166,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if !self.settled {
+            self.record.error_class = "request_cancelled";
             self.record.error_type = Some("request_cancelled".to_owned());
             self.settle("cancelled", CLIENT_LEFT);
         }
@@ -169,11 +178,34 @@ fn custom_label(ask: &Ask, label: &str) -> String {
     ["x-bf-dim-", "x-bf-prom-"]
         .iter()
         .find_map(|prefix| ask::text(&ask.headers, &format!("{prefix}{label}")))
+        .map(clipped)
         .unwrap_or_default()
-        .to_owned()
+}
+
+/// The longest text of a caller or a provider that a record or a label keeps, in characters: thousands of records wait in
+/// memory, and either may send megabytes.
+const LONGEST_TEXT: usize = 1_000;
+
+/// The beginning of a text that somebody else wrote.
+pub fn clipped(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 pub fn ms(duration: Duration) -> f64 {
     // Microseconds are as fine as anybody reads them.
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_write_is_kept_short() {
+        assert_eq!(clipped("é"), "é");
+        assert_eq!(clipped(&"é".repeat(1 << 20)).chars().count(), LONGEST_TEXT + 1);
+    }
 }

@@ -99,13 +99,27 @@ impl Refusal {
         }
     }
 
+    /// The same in the gateway's own few words, for a metric's label: a provider's word can be anything.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Denied(denied) => denied.kind(),
+            Self::Malformed(_) | Self::ThreadUnsupported => "invalid_request_error",
+            Self::Failed { failure, .. } => failure_class(failure.kind),
+            Self::Strict(_) => "lossy_translation",
+            Self::RunDeadline(_) => "request_timed_out",
+            Self::Http { kind, .. } => kind,
+        }
+    }
+
     pub fn message(&self) -> String {
         match self {
             Self::Denied(denied) => denied.to_string(),
             Self::Malformed(malformed) if malformed.pointer.is_empty() => {
-                format!("invalid request body: {}", malformed.expected)
+                format!("invalid request body: {}", expectation(&malformed.expected))
             }
-            Self::Malformed(malformed) => format!("invalid request body at {malformed}"),
+            Self::Malformed(malformed) => {
+                format!("invalid request body at {}: {}", malformed.pointer, expectation(&malformed.expected))
+            }
             // The provider's own words may quote the gateway's key; they are in the log record's attempts.
             Self::Failed { provider, failure, .. } if failure.kind == FailureKind::Credential => {
                 format!("{provider} refused every key that the gateway has for it")
@@ -159,6 +173,10 @@ impl Refusal {
             Self::Failed { failure, .. } => {
                 headers = returnable(&failure.headers);
                 wait = failure.retry_after;
+                if failure.kind == FailureKind::Credential {
+                    // Somebody has to mend the keys first.
+                    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                }
             }
             Self::Denied(denied) => {
                 wait = denied.retry_after();
@@ -185,6 +203,13 @@ impl Refusal {
     }
 }
 
+/// A fault is told either as a sentence of the parser or as the thing that was expected; the latter needs its verb.
+fn expectation(fault: &str) -> String {
+    const THINGS: [&str; 4] = ["a ", "an ", "at most ", "valid "];
+    let thing = THINGS.iter().any(|start| fault.starts_with(start));
+    if thing { format!("expected {fault}") } else { fault.to_owned() }
+}
+
 /// An error answer in JSON, with its status: only then is its body what a client of the dialect expects.
 fn is_own_error(failure: &Failure) -> bool {
     failure.kind != FailureKind::Credential
@@ -207,19 +232,28 @@ fn failure_status(failure: &Failure) -> StatusCode {
     }
 }
 
+/// The provider's own word, where it says more than the kind of failure does.
 fn failure_kind(failure: &Failure) -> String {
     use FailureKind as K;
-    let own = match failure.kind {
-        K::Credential => return "upstream_credentials_exhausted".to_owned(),
-        K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => return "request_timed_out".to_owned(),
+    let provider_type = match failure.kind {
+        K::Credential | K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => None,
+        _ => failure.provider_type.clone(),
+    };
+    provider_type.unwrap_or_else(|| failure_class(failure.kind).to_owned())
+}
+
+fn failure_class(kind: FailureKind) -> &'static str {
+    use FailureKind as K;
+    match kind {
+        K::Credential => "upstream_credentials_exhausted",
+        K::FirstByteTimeout | K::IdleTimeout | K::TotalTimeout => "request_timed_out",
         K::Connect => "upstream_connection_failed",
         K::Broken => "upstream_connection_broken",
         K::Unreadable => "upstream_unreadable_answer",
         K::RateLimited => "rate_limited",
         K::Unavailable => "upstream_unavailable",
         K::Rejected => "invalid_request_error",
-    };
-    failure.provider_type.clone().unwrap_or_else(|| own.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +270,7 @@ mod tests {
         let refusal = Refusal::Failed { provider: "openai".into(), upstream, failure: Box::new(failure) };
         let ReplyBody::Whole(body) = refusal.reply(upstream, None).body else { panic!("a stream") };
         assert_eq!(refusal.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(refusal.reply(upstream, None).headers["x-should-retry"], "false");
         assert!(!String::from_utf8_lossy(&body).contains("sk-house"));
     }
 
@@ -246,5 +281,16 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert_eq!(body["error"]["details"]["error_code"], "thread_unsupported_request");
+    }
+
+    #[test]
+    fn a_providers_word_is_told_and_never_becomes_a_label() {
+        let failure = Failure {
+            provider_type: Some("err-7f3a91".to_owned()),
+            ..Failure::new(FailureKind::Unavailable, "overloaded")
+        };
+        let upstream = Dialect::OpenAiChat;
+        let refusal = Refusal::Failed { provider: "openai".into(), upstream, failure: Box::new(failure) };
+        assert_eq!((refusal.kind().as_str(), refusal.class()), ("err-7f3a91", "upstream_unavailable"));
     }
 }

@@ -81,6 +81,10 @@ impl RelayBody {
                 self.end_well();
             }
             Seen::Preamble | Seen::Content | Seen::Error(_) => {
+                if matches!(seen, Seen::Content) {
+                    // Another choice goes on after the first one's finish.
+                    self.grace = None;
+                }
                 self.release(out);
                 out.push(event.raw);
             }
@@ -147,6 +151,15 @@ impl RelayBody {
             return Poll::Ready(());
         }
         self.linger.as_mut().map_or(Poll::Ready(()), |sleep| sleep.as_mut().poll(cx))
+    }
+}
+
+impl Drop for RelayBody {
+    /// A client that leaves has still caused what the provider has counted so far.
+    fn drop(&mut self) {
+        if let (Some(grant), Some(usage)) = (self.grant.as_mut(), self.held.tap().usage()) {
+            grant.record().take_usage(&usage);
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! A client sees one reply, whatever happened behind it.
 
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bifrost_providers::chat::{Extras, Part, PartKind};
 use bifrost_providers::dialect::{EventWriter, Problem, WriterOptions};
@@ -12,6 +11,8 @@ use bifrost_providers::event::{Block, Delta};
 use bifrost_providers::reply::{Finish, Usage};
 use bifrost_providers::{ChatEvent, Dialect, Losses, Text};
 use bytes::Bytes;
+
+use crate::record::unix_ms;
 
 /// Whether a block reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Stitch {
         match event {
             ChatEvent::Start(mut start) => {
                 if !std::mem::replace(&mut self.started, true) {
-                    start.created.get_or_insert_with(unix_seconds);
+                    start.created.get_or_insert_with(|| unix_ms() / 1000);
                     self.write(&ChatEvent::Start(start));
                 }
             }
@@ -176,8 +177,4 @@ impl std::fmt::Debug for Stitch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stitch").field("turn", &self.turn).field("shown", &self.shown).finish_non_exhaustive()
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -19,6 +19,7 @@ use super::hold::Held;
 use super::pump::Outlet;
 use super::refusal::Refusal;
 use super::stitch::{Sight, Stitch};
+use crate::record::unix_ms;
 
 /// Answers whole: turns until the end, then one body.
 pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result<Reply, Refusal> {
@@ -38,7 +39,7 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
             }
             Step::Done(ending) => {
                 finish_whole(talk, &mut reply, shown, ending);
-                return Ok(encode(talk, &reply, &served, grant));
+                return Ok(encode(talk, &mut reply, &served, grant));
             }
         }
     }
@@ -69,7 +70,9 @@ fn finish_whole(talk: &Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending
     }
 }
 
-fn encode(talk: &mut Talk, reply: &ChatReply, served: &Served, grant: &mut Grant) -> Reply {
+fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut Grant) -> Reply {
+    // Some dialects do not say when; OpenAI's clients are promised a time.
+    reply.created.get_or_insert_with(|| unix_ms() / 1000);
     let codec = talk.plan.ask.dialect.codec();
     let mut losses = std::mem::take(&mut talk.losses);
     // Encoded once to learn what is lost, so that the body itself can say it.

@@ -1,6 +1,7 @@
 //! Health for a load balancer, metrics for a scraper.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -42,6 +43,9 @@ pub async fn metrics(State(engine): State<Arc<Engine>>) -> Response {
     engine.metrics.log_dropped(engine.log.dropped());
     for (name, provider) in &engine.state().providers {
         engine.metrics.queue_waiting(name, provider.queue.waiting());
+        for (key, usable) in provider.keys.standing(Instant::now()) {
+            engine.metrics.key_up(name, (&key.id, &key.name), usable);
+        }
     }
     let mut response = Response::new(engine.metrics.expose().into());
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

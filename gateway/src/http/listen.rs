@@ -9,6 +9,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::tasks::Tasks;
 
@@ -22,42 +23,51 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A bound port, before anything is served on it.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     pub address: SocketAddr,
 }
 
 impl Listener {
     pub async fn bind(host: &str, port: u16) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((host, port)).await?;
+        let listener = TcpListener::bind((host, port)).await?.into_std()?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
 
+    /// The same port for another thread. Whoever is free accepts, so that no thread has more than it can do.
+    pub fn share(&self) -> std::io::Result<Self> {
+        Ok(Self { listener: self.listener.try_clone()?, address: self.address })
+    }
+
     /// Accepts until the gateway drains, then waits for running requests, at most until it is cancelled.
-    pub async fn serve(self, router: Router, tasks: Tasks) {
+    pub async fn serve(self, router: Router, tasks: Tasks) -> std::io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
         let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 () = tasks.draining().cancelled() => break,
             };
+            while connections.try_join_next().is_some() {}
             match accepted {
-                Ok((stream, _peer)) => open(stream, router.clone(), &graceful, &tasks),
+                Ok((stream, _peer)) => open(stream, router.clone(), &graceful, &mut connections),
                 Err(error) => {
                     tracing::warn!(error = %error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        drop(self.listener);
+        drop(listener);
         tokio::select! {
             () = graceful.shutdown() => {}
-            () = tasks.cancelled().cancelled() => {}
+            () = tasks.cancelled().cancelled() => connections.shutdown().await,
         }
+        Ok(())
     }
 }
 
-fn open(stream: TcpStream, router: Router, graceful: &GracefulShutdown, tasks: &Tasks) {
+fn open(stream: TcpStream, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
     // Without this, a small chunk behind another waits for the client's acknowledgement: 40 ms.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -67,12 +77,8 @@ fn open(stream: TcpStream, router: Router, graceful: &GracefulShutdown, tasks: &
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).adaptive_window(true);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
     let watched = graceful.watch(connection);
-    let cancelled = tasks.cancelled().clone();
-    tasks.spawn(async move {
-        tokio::select! {
-            // How a connection ended is the client's affair; requests on it have their own records.
-            _ended = watched => {}
-            () = cancelled.cancelled() => {}
-        }
+    connections.spawn(async move {
+        // How a connection ended is the client's affair; requests on it have their own records.
+        let _ended = watched.await;
     });
 }

@@ -62,7 +62,7 @@ async fn run(engine: &Engine, request: Request) -> Result<Response, Refusal> {
 fn permitted(decision: Decision, name: &str) -> Result<Arc<Tool>, Refusal> {
     match decision {
         Decision::Auto(tool) | Decision::Manual(tool) => Ok(tool),
-        Decision::Refused { reason } => Err(Denied::ToolBlocked { tool: name.to_owned(), reason }.into()),
+        Decision::Refused { reason } => Err(Denied::ToolBlocked { reason }.into()),
         Decision::Unknown => Err(Refusal::Http {
             status: StatusCode::NOT_FOUND,
             kind: "mcp_tool_not_found",

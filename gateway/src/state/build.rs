@@ -60,6 +60,8 @@ pub struct Surroundings {
     /// The binary that guards child processes; without one they end with an orderly stop only.
     pub guard: Option<PathBuf>,
     pub local_tools: Vec<LocalSource>,
+    /// Threads that serve requests, each with its own connections to providers.
+    pub shards: usize,
 }
 
 /// Builds the snapshot and starts the tool servers.
@@ -71,7 +73,7 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
         let name: Arc<str> = provider.name.as_str().into();
         known.insert(name.clone(), &key_rules(provider));
         let drop_excess = settings.client.drop_excess_requests;
-        providers.insert(name.clone(), provider_state(&name, provider, drop_excess, now)?);
+        providers.insert(name.clone(), provider_state(&name, provider, drop_excess, (now, surroundings.shards))?);
     }
     Ok(State {
         enforce_auth: settings.client.enforce_auth,
@@ -104,10 +106,10 @@ fn provider_state(
     name: &Arc<str>,
     settings: &config::ProviderSettings,
     drop_excess: bool,
-    now: Instant,
+    (now, shards): (Instant, usize),
 ) -> Result<ProviderState, BuildError> {
     let row = row(settings)?;
-    let transport = Arc::new(transport(settings)?);
+    let transport = Arc::new(transport(settings, shards)?);
     let common = Arc::new(provider(settings, row, None, &transport)?);
     let mut key_states = Vec::new();
     for key in &settings.keys {
@@ -172,7 +174,7 @@ fn row(settings: &config::ProviderSettings) -> Result<&'static Row, BuildError> 
     catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))
 }
 
-fn transport(settings: &config::ProviderSettings) -> Result<Transport, BuildError> {
+fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Transport, BuildError> {
     let private_ok = settings.allow_private_network;
     Transport::new(TransportSettings {
         connect_timeout: settings.timeouts.connect,
@@ -182,6 +184,7 @@ fn transport(settings: &config::ProviderSettings) -> Result<Transport, BuildErro
         ca_cert_pem: settings.ca_cert_pem.as_ref().map(|pem| pem.expose_secret().to_owned()),
         insecure_skip_verify: settings.insecure_skip_verify,
         address_allowed: Arc::new(move |ip: IpAddr| address::allowed(ip, private_ok)),
+        shards,
     })
     .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })
 }

@@ -21,6 +21,7 @@ fn settings(row: &str) -> ProviderSettings {
         ca_cert_pem: None,
         insecure_skip_verify: true,
         address_allowed: Arc::new(|_| true),
+        shards: 1,
     });
     ProviderSettings {
         name: row.to_owned(),

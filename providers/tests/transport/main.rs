@@ -33,6 +33,7 @@ fn settings() -> TransportSettings {
         ca_cert_pem: Some(server::CA_PEM.to_owned()),
         insecure_skip_verify: false,
         address_allowed: Arc::new(|ip| ip.is_loopback()),
+        shards: 1,
     }
 }
 
