@@ -115,6 +115,9 @@ struct Series {
     retries: Histogram,
 }
 
+/// What one HTTP exchange is counted under: route, method, status. Never the caller's own text.
+pub type Exchange = (&'static str, &'static str, u16);
+
 /// All metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -248,14 +251,11 @@ impl Metrics {
         self.vectors.queue_waiting.with_label_values(&[provider]).set(to_f64(waiting as u64));
     }
 
-    /// Counts one HTTP exchange. `path` is a route, never the caller's own text.
-    pub fn http(&self, path: &'static str, method: &'static str, status: u16, seconds: f64, sizes: (u64, Option<u64>)) {
+    /// Counts one HTTP exchange; `sizes` are those of the request and of a whole answer, in bytes.
+    pub fn http(&self, exchange: Exchange, seconds: f64, sizes: (u64, Option<u64>)) {
         let route = {
             let mut routes = self.routes.lock();
-            routes
-                .entry((path, method, status))
-                .or_insert_with(|| Arc::new(self.vectors.route(path, method, status)))
-                .clone()
+            routes.entry(exchange).or_insert_with(|| Arc::new(self.vectors.route(exchange))).clone()
         };
         route.requests.inc();
         route.duration.observe(seconds);
@@ -382,7 +382,7 @@ impl Vectors {
         }
     }
 
-    fn route(&self, path: &str, method: &str, status: u16) -> Route {
+    fn route(&self, (path, method, status): Exchange) -> Route {
         let status = status.to_string();
         let values = [path, method, status.as_str()];
         Route {

@@ -47,6 +47,15 @@ impl Credential {
         Ok(Self(Some((name, value))))
     }
 
+    /// A text without the key, should whoever wrote it have quoted it.
+    pub fn redact(&self, text: &str) -> String {
+        let value = self.0.as_ref().and_then(|(_, value)| value.to_str().ok());
+        match value.map(|value| value.strip_prefix("Bearer ").unwrap_or(value)) {
+            Some(key) => text.replace(key, "[key]"),
+            None => text.to_owned(),
+        }
+    }
+
     /// Puts the key on a request, in place of whatever stood there.
     pub fn apply(&self, headers: &mut HeaderMap) {
         if let Some((name, value)) = &self.0 {
@@ -73,6 +82,7 @@ mod tests {
             assert_eq!(headers[name], value);
             assert!(headers[name].is_sensitive());
             assert!(!format!("{credential:?} {headers:?}").contains("secret"));
+            assert_eq!(credential.redact("bad key sk-secret."), "bad key [key].");
         }
         let mut headers = HeaderMap::new();
         Credential::new(&key, AuthScheme::None).unwrap().apply(&mut headers);
