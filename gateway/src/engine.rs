@@ -65,11 +65,13 @@ async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result
     let state = engine.state();
     grant.keep_headers(ask, &state.logging_headers);
     state.demand_headers(&ask.headers)?;
-    // Who nobody knows learns nothing else.
+    if let Ok(scan) = &ask.scan {
+        grant.describe(scan);
+    }
+    // Before any complaint about the body: who nobody knows learns nothing else.
     let principal = identify(&ask.credentials(), state.enforce_auth, &state.keyring)?;
     grant.belongs_to(principal.as_deref());
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
-    grant.describe(scan);
     demand_chat(scan)?;
 
     let mut plan = Plan::new(engine, state, ask.clone(), principal);
@@ -162,7 +164,7 @@ enum Answer {
 }
 
 impl Answer {
-    fn reply(self, ask: &Arc<Ask>, mut grant: Grant) -> Reply {
+    fn reply(self, ask: &Arc<Ask>, grant: Grant) -> Reply {
         match self {
             Self::Relay(plan, started) => relayed(&plan, started, grant),
             Self::Live(talk, started) => {
