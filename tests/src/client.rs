@@ -1,6 +1,6 @@
 //! A plain HTTP client on loopback, with answers read whole or piece by piece.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bifrost_fixtures::Style;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::answer::Answer;
-use crate::{Chat, OrFail as _};
+use crate::{Chat, OrFail as _, PATIENCE};
 
 /// The longest that any answer may take: far beyond every bound that a test sets, so that a hang fails by name.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -104,6 +104,18 @@ impl Client {
             (whole_name && matches).then(|| value.parse::<f64>().ok())?
         });
         series.reduce(|sum, value| sum + value)
+    }
+    /// Waits until a metric has this value.
+    pub async fn metric_becomes(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, labels).await;
+            if value.is_some_and(|value| (value - wanted).abs() < f64::EPSILON) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} {labels:?} is {value:?}, not {wanted}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -52,8 +52,11 @@ impl Process {
                 .or_fail("a config");
             command.arg("--config").arg(path);
         }
-        let command = command.args(["--port", "0", "--log-style", "json"]).args(arguments);
-        let command = command.current_dir(directory.path()).env_clear().env("NO_PROXY", "*");
+        if !arguments.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
+        let command = command.args(["--log-style", "json"]).args(arguments);
+        let command = command.current_dir(directory.path()).env_clear();
         let child = command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).spawn();
         Self { child: child.or_fail("starting bifrost"), directory }
     }

@@ -3,9 +3,15 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod governance;
+#[cfg(test)]
+mod input;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]

@@ -1,0 +1,313 @@
+//! Hostile and broken requests: refused with the right status in the caller's dialect, before a provider hears of them.
+
+use bifrost_tests::{Answer, BOTH, Chat, Gateway, OrFail as _, Style};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const OPENAI: &str = "/v1/chat/completions";
+const ANTHROPIC: &str = "/anthropic/v1/messages";
+
+/// No provider was asked, and the gateway goes on serving.
+async fn unharmed(gateway: &Gateway) {
+    for provider in ["openai", "anthropic"] {
+        assert_eq!(gateway.upstream(provider).requests().len(), 0, "{provider} saw a request");
+    }
+    assert_eq!(gateway.ask(&Chat::openai("openai/scripted-small", "[say: Hi]")).await.told().text, "Hi");
+}
+
+fn refused(answer: &Answer, status: u16, about: &str) {
+    assert_eq!(answer.status, status, "{about}: {}", answer.text());
+    assert_eq!(answer.header("x-should-retry"), "false", "{about}");
+    assert!(!answer.header("x-request-id").is_empty(), "{about}");
+    let fault = answer.fault();
+    assert!(fault.message.len() < 1000, "{about}: the message quotes too much: {fault:?}");
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_request_are_refused() {
+    let gateway = Gateway::both().await;
+    let deep = |open: &str| open.repeat(100_000);
+    let bodies: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"hello".to_vec(),
+        b"[1,2]".to_vec(),
+        b"null".to_vec(),
+        b"\"a string\"".to_vec(),
+        b"{".to_vec(),
+        br#"{"model":"openai/x","messages":[{"role":"user""#.to_vec(),
+        br#"{"model":"openai/x","messages":[]}}"#.to_vec(),
+        br#"{"model":"openai/x","messages":[],"temperature":NaN}"#.to_vec(),
+        br#"{'model':'openai/x','messages':[]}"#.to_vec(),
+        b"{\"model\":\"openai/\xff\xfe\",\"messages\":[]}".to_vec(),
+        deep("[").into_bytes(),
+        deep("{\"a\":").into_bytes(),
+        format!(r#"{{"model":"openai/x","messages":{}"#, deep("[")).into_bytes(),
+    ];
+    for path in [OPENAI, ANTHROPIC] {
+        for body in &bodies {
+            let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+            refused(&gateway.post(path, &[], body.clone()).await, 400, &format!("{path} {start}"));
+        }
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn deep_nesting_inside_a_request_does_no_harm() {
+    let gateway = Gateway::both().tool("demo", "demo").await;
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    for path in [OPENAI, ANTHROPIC] {
+        let body = format!(r#"{{"model":"openai/x","max_tokens":9,"messages":[{{"role":"user","content":{deep}}}]}}"#);
+        refused(&gateway.post(path, &[], body).await, 400, path);
+        let body = format!(
+            r#"{{"model":"openai/x","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}],"x":{deep}}}"#
+        );
+        let answer = gateway.post(path, &[], body).await;
+        assert!(matches!(answer.status, 200 | 400), "{path}: {}", answer.text());
+    }
+    assert_eq!(gateway.ask(&Chat::openai("openai/scripted-small", "[say: Hi]")).await.told().text, "Hi");
+}
+
+#[tokio::test]
+async fn requests_without_their_essentials_are_refused() {
+    let gateway = Gateway::both().await;
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    // The body without max_tokens, and a word that the message must hold.
+    let cases = [
+        (json!({"messages": messages}), "model"),
+        (json!({"model": null, "messages": messages}), "model"),
+        (json!({"model": 7, "messages": messages}), "model"),
+        (json!({"model": "", "messages": messages}), "model"),
+        (json!({"model": "openai/scripted-small"}), "messages"),
+        (json!({"model": "openai/x", "messages": messages, "stream": "yes"}), "stream"),
+        (json!({"model": "openai/x", "messages": messages, "fallbacks": "anthropic/x"}), "fallbacks"),
+        (json!({"model": "openai/x", "messages": messages, "fallbacks": [1]}), "fallbacks"),
+    ];
+    for path in [OPENAI, ANTHROPIC] {
+        for (body, word) in &cases {
+            let answer = gateway.post(path, &[], body.to_string()).await;
+            refused(&answer, 400, &format!("{path} {body}"));
+            assert!(answer.fault().message.contains(word), "{path} {body}: {:?}", answer.fault());
+        }
+    }
+    // Where the route has a provider of its own, whatever is no known prefix is its model's name.
+    let format = "model must be in the format 'provider/model'";
+    for (model, words) in [("gpt-4o", format), ("/x", format), ("openai/", format), ("nowhere/x", "unknown provider 'nowhere'")] {
+        let answer = gateway.post(OPENAI, &[], json!({"model": model, "messages": messages}).to_string()).await;
+        refused(&answer, 400, model);
+        assert!(answer.fault().message.contains(words), "{model}: {:?}", answer.fault());
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn what_must_be_read_is_read_strictly() {
+    // In these lanes the gateway reads the whole request, so it can say what is wrong and where.
+    let gateway = Gateway::both().await;
+    let cases = [
+        ("messages", json!("hi")),
+        ("messages", json!([{"role": "user", "content": 7}])),
+        ("messages", json!(["hi"])),
+        ("tools", json!("none")),
+    ];
+    for client in BOTH {
+        let provider = if client == Style::OpenAi { "anthropic" } else { "openai" };
+        for (field, value) in &cases {
+            let chat = Chat::new(client, &format!("{provider}/x"), "hi").set(field, value.clone());
+            let answer = gateway.ask(&chat).await;
+            refused(&answer, 400, &format!("{client:?} {field} {value}"));
+            assert!(
+                answer.fault().message.contains(&format!("/{field}")),
+                "{client:?} {field} {value}: {:?}",
+                answer.fault()
+            );
+        }
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_model_name_cannot_smuggle_headers_or_metrics() {
+    let gateway = Gateway::both().await;
+    for name in ["x\r\nset-cookie: a=b", "x\n# HELP fake", "x\"} 1\nfake{a=\"b", "\u{0}\u{1f600}"] {
+        for client in BOTH {
+            let answer = gateway.ask(&Chat::new(client, &format!("openai/{name}"), "[say: Hi]")).await;
+            assert_eq!(answer.header("set-cookie"), "", "{name:?}");
+            assert!(matches!(answer.status, 200 | 400), "{name:?}: {}", answer.text());
+        }
+    }
+    let metrics = gateway.get("/metrics", &[]).await.text();
+    assert!(!metrics.lines().any(|line| line.starts_with("set-cookie") || line.starts_with("fake")), "{metrics}");
+}
+
+/// A gateway that takes a megabyte.
+async fn small() -> Gateway {
+    Gateway::both().settings(&json!({"client": {"max_request_body_size_mb": 1}})).await
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_by_its_length() {
+    let gateway = small().await;
+    for path in [OPENAI, ANTHROPIC, "/v1/mcp/tool/execute"] {
+        let answer = gateway.post(path, &[], vec![b' '; (1 << 20) + 1]).await;
+        refused(&answer, 413, path);
+        // Announced only: refused before a byte of it has come.
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n"
+        );
+        let answer = raw(&gateway, &[head.as_bytes()]).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_without_a_length_too() {
+    let gateway = small().await;
+    let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    for path in [OPENAI, ANTHROPIC] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        let mut parts = vec![head.as_bytes()];
+        parts.extend(std::iter::repeat_n(chunk.as_slice(), 40));
+        let answer = raw(&gateway, &parts).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
+    }
+    unharmed(&gateway).await;
+}
+
+/// Sends these bytes over a connection of its own and returns what comes back first.
+async fn raw(gateway: &Gateway, parts: &[&[u8]]) -> String {
+    let mut stream = TcpStream::connect(gateway.address()).await.or_fail("connecting");
+    for part in parts {
+        // The answer may come, and the connection close, before everything is sent.
+        if stream.write_all(part).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(bifrost_tests::PATIENCE, stream.read(&mut answer)).await;
+    let read = read.or_fail("an answer in time").unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test]
+async fn broken_http_closes_the_connection_and_nothing_else() {
+    let gateway = Gateway::both().await;
+    let attempts: [&[u8]; 6] = [
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n x: folded\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx y: 1\r\n\r\n",
+    ];
+    for attempt in attempts {
+        let answer = raw(&gateway, &[attempt]).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_refused() {
+    let gateway = Gateway::both().await;
+    for path in [OPENAI, ANTHROPIC] {
+        for encoding in ["gzip", "zstd", "br", "deflate"] {
+            let answer =
+                gateway.post(path, &[("content-encoding", encoding)], Bytes::from_static(b"\x1f\x8b\x08")).await;
+            refused(&answer, 415, &format!("{path} {encoding}"));
+        }
+    }
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn unknown_routes_and_wrong_methods_are_told_in_the_paths_dialect() {
+    let gateway = Gateway::both().await;
+    for path in
+        ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "//v1/chat/completions", "/v1/%63hat/completions", "/v2/x"]
+    {
+        refused(&gateway.post(path, &[], "{}").await, 404, path);
+    }
+    for path in ["/anthropic/v1/nothing", "/anthropic/v1/messages/x/y"] {
+        refused(&gateway.post(path, &[], "{}").await, 404, path);
+    }
+    refused(&gateway.get(OPENAI, &[]).await, 405, OPENAI);
+    refused(&gateway.get(ANTHROPIC, &[]).await, 405, ANTHROPIC);
+    refused(&gateway.post("/v1/models", &[], "{}").await, 405, "/v1/models");
+    unharmed(&gateway).await;
+}
+
+// === tool execution ===
+
+const EXECUTE: &str = "/v1/mcp/tool/execute";
+
+#[tokio::test]
+async fn tool_execution_refuses_what_it_cannot_run() {
+    let gateway =
+        Gateway::both().tool_with("demo", "demo", &json!({"tools_to_execute": ["add", "fail", "echo"]})).await;
+    let call = |name: &str, arguments: &str| {
+        json!({"id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}}).to_string()
+    };
+    let good = call("demo-add", r#"{"a":1,"b":2}"#);
+    // Path, body, status, a word that the message must hold.
+    let cases = [
+        (EXECUTE, call("demo-none", "{}"), 404, "not available or not permitted"),
+        (EXECUTE, call("nothing", "{}"), 404, "not available or not permitted"),
+        (EXECUTE, call("demo-big", r#"{"bytes":1}"#), 403, "not permitted"),
+        (EXECUTE, call("demo-add", r#"{"a":"one","b":2}"#), 400, "demo-add"),
+        (EXECUTE, call("demo-add", r#"{"a":1}"#), 400, "demo-add"),
+        (EXECUTE, call("demo-add", "{"), 400, "failed to parse tool arguments"),
+        (EXECUTE, call("", "{}"), 400, "Tool function name is required"),
+        (EXECUTE, "{}".to_owned(), 400, "Tool function name is required"),
+        (EXECUTE, "[]".to_owned(), 400, "object"),
+        (EXECUTE, "nonsense".to_owned(), 400, "invalid request body"),
+        ("/v1/mcp/tool/execute?format=xml", good.clone(), 400, "Invalid format value, must be 'chat' or 'responses'"),
+    ];
+    for (path, body, status, word) in cases {
+        let answer = gateway.post(path, &[], body.clone()).await;
+        refused(&answer, status, &format!("{path} {body}"));
+        assert!(answer.fault().message.contains(word), "{body}: {:?}", answer.fault());
+    }
+    assert_eq!(gateway.tools("demo").calls().len(), 0, "nothing of it reached the tool server");
+
+    let narrowed = gateway.post(EXECUTE, &[("x-bf-mcp-include-clients", "other")], good.clone()).await;
+    refused(&narrowed, 403, "narrowed");
+    assert_eq!(gateway.post(EXECUTE, &[], good).await.json()["content"], "3");
+    unharmed(&gateway).await;
+}
+
+#[tokio::test]
+async fn tool_execution_answers_in_both_formats_and_tells_failures_as_results() {
+    let gateway = Gateway::both().tool("demo", "demo").await;
+    let body = r#"{"type":"function_call","call_id":"k","name":"demo_add","arguments":"{\"a\":1,\"b\":2}"}"#;
+    let answer = gateway.post("/v1/mcp/tool/execute?format=responses", &[], body).await;
+    assert_eq!(answer.json(), json!({"type": "function_call_output", "call_id": "k", "output": "3"}));
+    let flat = gateway.post(EXECUTE, &[], r#"{"name":"demo-add","arguments":{"a":2,"b":3}}"#).await;
+    assert_eq!(flat.json()["content"], "5");
+    let failed = gateway.post(EXECUTE, &[], r#"{"name":"demo-fail","arguments":{"message":"out of ink"}}"#).await;
+    assert_eq!(failed.status, 200, "{}", failed.text());
+    assert!(failed.json()["content"].as_str().or_fail("content").contains("out of ink"), "{}", failed.text());
+}
+
+#[tokio::test]
+async fn tool_execution_has_the_callers_rights() {
+    let gateway = Gateway::both()
+        .tool("demo", "demo")
+        .virtual_key(json!({"name": "none", "value": "vk-none"}))
+        .virtual_key(json!({"name": "adder", "value": "vk-add", "mcp_configs": [
+            {"mcp_client_name": "demo", "tools_to_execute": ["add"]}]}))
+        .settings(&json!({"client": {"enforce_auth_on_inference": true}}))
+        .await;
+    let body = r#"{"name":"demo-add","arguments":{"a":1,"b":2}}"#;
+    refused(&gateway.post(EXECUTE, &[], body).await, 401, "no key");
+    refused(&gateway.post(EXECUTE, &[("x-bf-vk", "vk-none")], body).await, 403, "no grant");
+    let other = r#"{"name":"demo-echo","arguments":{"text":"x"}}"#;
+    let answer = gateway.post(EXECUTE, &[("x-bf-vk", "vk-add")], other).await;
+    refused(&answer, 403, "another tool");
+    assert_eq!(answer.fault().kind, "mcp_tool_blocked");
+    assert_eq!(gateway.tools("demo").calls().len(), 0);
+    assert_eq!(gateway.post(EXECUTE, &[("x-bf-vk", "vk-add")], body).await.json()["content"], "3");
+}
