@@ -97,15 +97,15 @@ impl Gateway {
         engine.observer = run_observer;
         engine.ping_after = ping_after.unwrap_or(http::sse::PING_AFTER);
         let engine = Arc::new(engine);
-        let router = http::router(engine.clone());
+        let surface = http::Surface::new(engine.clone());
         let served = CancellationToken::new();
         let all_served = Arc::new(served.clone().drop_guard());
         match workers {
             Some(count) => {
-                workers::start(count, &listener, &router, &tasks, &all_served).map_err(StartError::Worker)?;
+                workers::start(count, &listener, &surface, &tasks, &all_served).map_err(StartError::Worker)?;
             }
             None => tasks.clone().spawn(async move {
-                let ended = listener.serve(router, tasks).await;
+                let ended = listener.serve(surface, tasks).await;
                 workers::report(ended);
                 drop(all_served);
             }),

@@ -9,18 +9,21 @@ pub mod models;
 pub mod sse;
 pub mod tools;
 
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{OriginalUri, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bifrost_providers::Dialect;
+use futures::FutureExt as _;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
-use tower_http::catch_panic::CatchPanicLayer;
+use hyper::body::Incoming;
+use tower::Service as _;
 
 use crate::state::Engine;
 
@@ -48,8 +51,37 @@ const MODELS: &[Prefix] = &[
     Prefix { path: "/anthropic/v1/models", dialect: Dialect::AnthropicMessages, default_provider: Some("anthropic") },
 ];
 
-/// The whole surface.
-pub fn router(engine: Arc<Engine>) -> Router {
+/// The whole surface: every route, and around all of them what holds for each exchange.
+#[derive(Clone, Debug)]
+pub struct Surface {
+    engine: Arc<Engine>,
+    router: Router,
+}
+
+impl Surface {
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { router: router(engine.clone()), engine }
+    }
+
+    /// Answers one request, counts it, and turns a panic into a 500: one bad request must not take others along.
+    pub async fn answer(mut self, request: http::Request<Incoming>) -> Result<Response, Infallible> {
+        let began = Instant::now();
+        let route = route_of(request.uri().path());
+        let method = method_name(request.method());
+        let size = request.body().size_hint().lower();
+        let answered = AssertUnwindSafe(self.router.call(request)).catch_unwind().await;
+        let response = match answered {
+            Ok(Ok(response)) => response,
+            Err(panic) => error::panicked(&*panic),
+        };
+        let sizes = (size, response.body().size_hint().exact());
+        let seconds = began.elapsed().as_secs_f64();
+        self.engine.metrics.http((route, method, response.status().as_u16()), seconds, sizes);
+        Ok(response)
+    }
+}
+
+fn router(engine: Arc<Engine>) -> Router {
     let mut router = Router::new();
     for prefix in CHAT {
         let handler = move |State(engine): State<Arc<Engine>>, request: Request| chat::answer(engine, prefix, request);
@@ -65,8 +97,6 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
-        .layer(middleware::from_fn_with_state(engine.clone(), count))
-        .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(engine)
 }
 
@@ -75,19 +105,7 @@ pub fn dialect_of(path: &str) -> Dialect {
     if path.starts_with("/anthropic/") { Dialect::AnthropicMessages } else { Dialect::OpenAiChat }
 }
 
-/// Counts every exchange by route, method and status. An unknown path is one route, whatever it says.
-async fn count(State(engine): State<Arc<Engine>>, uri: OriginalUri, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let route = route_of(uri.path());
-    let method = request.method().clone();
-    let size = request.body().size_hint().lower();
-    let response = next.run(request).await;
-    let sizes = (size, response.body().size_hint().exact());
-    let seconds = began.elapsed().as_secs_f64();
-    engine.metrics.http(route, method_name(&method), response.status().as_u16(), seconds, sizes);
-    response
-}
-
+/// An unknown path is one route, whatever it says: metric labels are not the caller's to choose.
 fn route_of(path: &str) -> &'static str {
     const OTHERS: [&str; 3] = ["/v1/mcp/tool/execute", "/health", "/metrics"];
     let rows = CHAT.iter().chain(MODELS).map(|prefix| prefix.path);

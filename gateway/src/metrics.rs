@@ -125,7 +125,7 @@ pub struct Metrics {
     custom: Vec<String>,
     series: Mutex<HashMap<Labels, Arc<Series>>>,
     vectors: Vectors,
-    routes: Mutex<HashMap<(&'static str, &'static str, u16), Arc<Route>>>,
+    routes: Mutex<HashMap<Exchange, Arc<Route>>>,
 }
 
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use axum::Router;
 use bifrost_providers::transport;
 use tokio_util::sync::DropGuard;
 
+use crate::http::Surface;
 use crate::http::listen::Listener;
 use crate::tasks::Tasks;
 
@@ -19,16 +19,16 @@ use crate::tasks::Tasks;
 pub(crate) fn start(
     count: NonZeroUsize,
     listener: &Listener,
-    router: &Router,
+    surface: &Surface,
     tasks: &Tasks,
     served: &Arc<DropGuard>,
 ) -> io::Result<()> {
     for shard in 0..count.get() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (listener, router, tasks, served) = (listener.share()?, router.clone(), tasks.clone(), served.clone());
+        let (listener, surface, tasks, served) = (listener.share()?, surface.clone(), tasks.clone(), served.clone());
         let work = move || {
             transport::use_shard(shard);
-            report(runtime.block_on(listener.serve(router, tasks)));
+            report(runtime.block_on(listener.serve(surface, tasks)));
             drop(runtime);
             drop(served);
         };

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 
-use axum::body::Body;
 use axum::extract::OriginalUri;
 use axum::response::Response;
 use bifrost_providers::Dialect;
@@ -35,8 +34,7 @@ pub async fn wrong_method(uri: OriginalUri, method: Method, headers: HeaderMap) 
 }
 
 /// A panic is a bug of ours: logged with its message, told without it.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
-pub fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+pub fn panicked(panic: &(dyn Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::Surface;
 use crate::tasks::Tasks;
 
 /// A client that takes longer to send its headers is cut off.
@@ -40,7 +40,7 @@ impl Listener {
     }
 
     /// Accepts until the gateway drains, then waits for running requests, at most until it is cancelled.
-    pub async fn serve(self, router: Router, tasks: Tasks) -> std::io::Result<()> {
+    pub async fn serve(self, surface: Surface, tasks: Tasks) -> std::io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -51,7 +51,7 @@ impl Listener {
             };
             while connections.try_join_next().is_some() {}
             match accepted {
-                Ok((stream, _peer)) => open(stream, router.clone(), &graceful, &mut connections),
+                Ok((stream, _peer)) => open(stream, surface.clone(), &graceful, &mut connections),
                 Err(error) => {
                     tracing::warn!(error = %error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -67,15 +67,16 @@ impl Listener {
     }
 }
 
-fn open(stream: TcpStream, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
+fn open(stream: TcpStream, surface: Surface, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
     // Without this, a small chunk behind another waits for the client's acknowledgement: 40 ms.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let service = service_fn(move |request| surface.clone().answer(request));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).adaptive_window(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let watched = graceful.watch(connection);
     connections.spawn(async move {
         // How a connection ended is the client's affair; requests on it have their own records.
