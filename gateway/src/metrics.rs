@@ -453,8 +453,8 @@ mod tests {
     #[test]
     fn each_method_of_a_path_is_counted_for_itself() {
         let metrics = Metrics::new(Vec::new()).unwrap();
-        metrics.http("other", "GET", 404, 0.1, (0, None));
-        metrics.http("other", "PUT", 404, 0.1, (0, None));
+        metrics.http(("other", "GET", 404), 0.1, (0, None));
+        metrics.http(("other", "PUT", 404), 0.1, (0, None));
         let exposed = metrics.expose();
         for method in ["GET", "PUT"] {
             assert!(
