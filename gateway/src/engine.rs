@@ -97,7 +97,12 @@ async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result
 }
 
 fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
-    let fallbacks = plan.ask.fallbacks(scan)?;
+    let mut fallbacks = plan.ask.fallbacks(scan)?;
+    let asked_for = fallbacks.len();
+    fallbacks.retain(|name| ask::is_model_name(name));
+    if fallbacks.len() < asked_for {
+        plan.noted.push("/fallbacks", "an entry cannot be the name of a model");
+    }
     let request = bifrost_policies::Request {
         model: scan.model.as_ref().map(|model| model.name.as_str()).unwrap_or_default(),
         provider: scan.provider.as_ref().map(|provider| provider.name.as_str()),
@@ -137,6 +142,9 @@ fn demand_chat(scan: &Scan) -> Result<(), Refusal> {
     };
     if scan.model.is_none() {
         return missing("/model", "missing; expected the name of a model, such as openai/gpt-4o-mini");
+    }
+    if scan.model.as_ref().is_some_and(|model| !ask::is_model_name(&model.name)) {
+        return missing("/model", "expected the name of a model: one line of at most 512 bytes");
     }
     if scan.messages.is_none() {
         return missing("/messages", "missing; expected a list of messages");

@@ -26,6 +26,9 @@ pub struct Ask {
     pub request_id: String,
 }
 
+/// Longest name of a model, in bytes: twice the longest real ones (Bedrock's profile ARNs).
+const MAX_MODEL: usize = 512;
+
 /// Longest caller-made request id that is taken over; a longer one is replaced.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -60,6 +63,11 @@ impl Ask {
             expected: "expected a list of strings, each provider/model".to_owned(),
         })
     }
+}
+
+/// Can this be a model's name? It goes into headers, labels and log lines, so nothing in it may break a line.
+pub fn is_model_name(name: &str) -> bool {
+    name.len() <= MAX_MODEL && !name.chars().any(char::is_control)
 }
 
 /// Everything in the headers that may be a virtual key.
@@ -102,6 +110,13 @@ mod tests {
         assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec![]));
         headers.append("x-bf-mcp-include-tools", HeaderValue::from_static("fs-*, time-now"));
         assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec!["fs-*".into(), "time-now".into()]));
+    }
+
+    #[test]
+    fn a_models_name_is_one_short_line() {
+        assert!(is_model_name("bedrock/arn:aws:bedrock:eu-west-1:123456789012:inference-profile/x.y-v1:0"));
+        assert!(!is_model_name("gpt-4o\r\nx-evil: 1"));
+        assert!(!is_model_name(&"m".repeat(64 << 10)));
     }
 
     #[test]
