@@ -21,6 +21,10 @@ use crate::state::Engine;
 /// The status that stands for "the client left" (nginx's 499, as the contract has it).
 const CLIENT_LEFT: u16 = 499;
 
+/// Headers that are never logged, whatever the operator asks for: they hold keys.
+const CREDENTIALS: [&str; 7] =
+    ["authorization", "proxy-authorization", "cookie", "x-bf-vk", "x-api-key", "api-key", "x-goog-api-key"];
+
 /// The account of one request.
 #[derive(Debug)]
 pub struct Grant {
@@ -56,7 +60,8 @@ impl Grant {
 
     /// Headers that the operator wants in the log.
     pub fn keep_headers(&mut self, ask: &Ask, names: &[String]) {
-        let present = names.iter().filter_map(|name| Some((name.clone(), ask::text(&ask.headers, name)?.to_owned())));
+        let names = names.iter().filter(|name| !CREDENTIALS.contains(&name.as_str()));
+        let present = names.filter_map(|name| Some((name.clone(), clipped(ask::text(&ask.headers, name)?))));
         self.record.metadata.extend(present);
     }
 
