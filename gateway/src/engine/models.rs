@@ -69,7 +69,9 @@ async fn of_provider(name: &Arc<str>, provider: &ProviderState) -> Arc<Vec<Model
 async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, String> {
     let any = Wanted { model: "", ..Wanted::default() };
     let picked = provider.keys.pick(&any, &KeySet::default(), std::time::Instant::now(), &mut rand::rng()).ok();
-    let key = picked.and_then(|index| provider.key(index)).or_else(|| provider.key_states().next());
+    // A key that is kept for certain models may list them all the same; a disabled one may do nothing.
+    let enabled = || provider.rules().zip(provider.key_states()).find(|(rule, _)| rule.enabled).map(|(_, key)| key);
+    let key = picked.and_then(|index| provider.key(index)).or_else(enabled);
     let key = key.ok_or("no key")?;
     let outgoing = Outgoing {
         endpoint: Endpoint::Models,
