@@ -48,6 +48,9 @@ impl Held {
                 return Err(Box::new(Failure::new(FailureKind::Broken, "the stream ended before it said anything")));
             };
             let (event, seen) = next?;
+            if matches!(seen, Seen::Terminal) && !held.tap.has_content() && held.tap.finish().is_none() {
+                return Err(Box::new(Failure::new(FailureKind::Broken, "the stream says only that it is over")));
+            }
             let committed = !matches!(seen, Seen::Preamble);
             early.push_back((event, seen));
             if committed {
