@@ -131,7 +131,7 @@ impl Talk {
     pub async fn after_turn(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
         self.facts.turns += 1;
         self.add_usage(reply.usage.as_ref());
-        self.account(grant);
+        self.account(reply, grant);
         if let Some(observer) = &self.plan.engine.observer {
             observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply);
         }
@@ -180,8 +180,9 @@ impl Talk {
     }
 
     /// Whatever ends the request from here on, these turns have been paid for.
-    fn account(&self, grant: &mut Grant) {
+    fn account(&self, reply: &ChatReply, grant: &mut Grant) {
         let record = grant.record();
+        record.finish = reply.choices.first().map(|choice| word(&choice.finish));
         record.turns = self.facts.turns as u64;
         if let Some(usage) = &self.usage {
             record.take_usage(usage);
@@ -332,6 +333,20 @@ fn assistant(parts: Vec<Part>) -> Message {
 
 fn call_part(call: ToolCall) -> Part {
     Part::from(PartKind::ToolCall(call))
+}
+
+/// The provider's own word for a finish, or the usual one.
+fn word(finish: &Finish) -> String {
+    let usual = match finish.reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Refusal => "refusal",
+        FinishReason::Pause => "pause_turn",
+        FinishReason::Other => "other",
+    };
+    finish.raw.as_ref().map_or_else(|| usual.to_owned(), |raw| raw.to_plain().into_owned())
 }
 
 fn finish(reason: FinishReason) -> Finish {

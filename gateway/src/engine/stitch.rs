@@ -152,11 +152,6 @@ impl Stitch {
         self.writer.losses()
     }
 
-    /// How the last turn ended, by the provider's words.
-    pub fn finish(&self) -> Option<&Finish> {
-        self.ends.first().map(|(_, finish, _)| finish)
-    }
-
     /// What has been written since the last call: whole events only.
     pub fn take(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.out))

@@ -107,7 +107,6 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
     let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
     grant.lost(stitch.losses());
-    let finish = stitch.finish().map(|finish| format!("{:?}", finish.reason).to_lowercase());
     match ended {
         Ok(ending) => {
             talk.losses.extend(stitch.losses().clone());
@@ -117,7 +116,7 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
             }
             stitch.end(ending.finish, talk.usage.clone(), &annex);
             out.send(stitch.take()).await;
-            grant.succeed(talk.usage.as_ref(), finish);
+            grant.succeed(talk.usage.as_ref(), None);
         }
         Err(refusal) => {
             talk.broke_off(&refusal, &mut grant);
