@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
-mod documents;
-#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod governance;
@@ -15,4 +13,10 @@ mod limits;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod seeing;
+#[cfg(test)]
+mod stop;
+#[cfg(test)]
 mod stream;
+#[cfg(test)]
+mod tidy;

@@ -1,10 +1,13 @@
 //! What is tried after a failure, in which order, and what the caller is told when nothing helps.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bifrost_tests::{BOTH, Cell, Chat, Gateway, Style, cells, eventually};
+use bifrost_tests::{BOTH, Cell, Chat, Gateway, Setup, Style, cells, eventually, streams};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 const MODEL: &str = "openai/scripted-small";
 
@@ -20,14 +23,22 @@ async fn retrying(style: Style, retries: u32) -> Gateway {
     Gateway::start().provider_keys(style.name(), style, &["sk-1"], retries).await
 }
 
+/// Both providers, with one key and so many retries.
+async fn both_retrying(retries: u32) -> Gateway {
+    let setup = Gateway::start().provider_keys("openai", Style::OpenAi, &["sk-1"], retries);
+    setup.provider_keys("anthropic", Style::Anthropic, &["sk-1"], retries).await
+}
+
 #[tokio::test]
 async fn a_passing_failure_is_retried_on_the_same_key() {
+    let gateway = both_retrying(2).await;
     for cell in cells() {
         for fault in ["[fail: 500]", "[fail: 502]", "[fail: 503]", "[fail: 504]", "[html]", "[cut: 20]"] {
-            let gateway = retrying(cell.provider, 2).await;
-            let chat = cell.chat(&format!("[say: At last]{fault}[only: times=2]"));
+            let before = keys(&gateway, cell.provider.name()).len();
+            // The provider counts failures per text, so the text names the case.
+            let chat = cell.chat(&format!("{cell:?} [say: At last]{fault}[only: times=2]"));
             assert_eq!(cell.told(&gateway, &chat).await.text, "At last", "{cell:?} {fault}");
-            assert_eq!(keys(&gateway, cell.provider.name()), ["sk-1"; 3], "{cell:?} {fault}");
+            assert_eq!(keys(&gateway, cell.provider.name())[before..], ["sk-1"; 3], "{cell:?} {fault}");
         }
     }
 }
@@ -49,13 +60,14 @@ async fn retries_are_counted_and_back_off_grows() {
 
 #[tokio::test]
 async fn what_the_caller_did_wrong_is_not_retried() {
+    let gateway = both_retrying(5).await;
     for cell in cells() {
         for status in [400, 404, 413, 422] {
-            let gateway = retrying(cell.provider, 5).await;
+            let before = keys(&gateway, cell.provider.name()).len();
             let answer = gateway.ask(&cell.chat(&format!("[fail: {status} your fault]"))).await;
             assert_eq!(answer.status, status, "{cell:?}");
             assert!(answer.fault().message.contains("your fault"), "{cell:?}");
-            assert_eq!(keys(&gateway, cell.provider.name()).len(), 1, "{cell:?} {status}");
+            assert_eq!(keys(&gateway, cell.provider.name()).len(), before + 1, "{cell:?} {status}");
         }
     }
 }
@@ -308,62 +320,91 @@ async fn a_redirect_is_not_followed() {
     }
 }
 
-/// A provider that answers every request with these bytes.
-async fn canned(answer: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let tasks = tokio_util::task::TaskTracker::new();
-    let connections = tasks.clone();
-    tasks.spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            connections.spawn(async move {
-                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-                let mut head = vec![0; 64 << 10];
-                let _ = stream.read(&mut head).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            });
-        }
-    });
-    url
+/// Two providers, `openai-canned` and `anthropic-canned`, that answer every request with the bytes set last, beside the usual
+/// two.
+struct Canned {
+    gateway: Gateway,
+    answer: Arc<Mutex<String>>,
+    _serving: JoinSet<()>,
+}
+
+impl Canned {
+    async fn new(answer: String, setup: Setup) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new(answer));
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, answer.clone()));
+        let setup = setup.provider_at("openai-canned", Style::OpenAi, &url, &json!({}));
+        let gateway = setup.provider_at("anthropic-canned", Style::Anthropic, &url, &json!({})).await;
+        Self { gateway, answer, _serving: serving }
+    }
+
+    fn answers(&self, answer: String) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn chat(&self, cell: Cell) -> Chat {
+        cell.chat("[say: Hi]").set("model", json!(format!("{}-canned/x", cell.provider.name())))
+    }
+
+    /// The same, with the usual provider of the dialect behind it.
+    async fn falls_back(&self, cell: Cell) {
+        let chat = self.chat(cell).set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
+        assert_eq!(cell.told(&self.gateway, &chat).await.text, "Hi", "{cell:?}");
+    }
+}
+
+async fn serve(listener: TcpListener, answer: Arc<Mutex<String>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let answer = answer.lock().unwrap().clone();
+        connections.spawn(async move {
+            let mut head = vec![0; 64 << 10];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        });
+    }
+}
+
+fn http_answer(content_type: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 fn json_answer(body: &Value) -> String {
-    let body = body.to_string();
-    let length = body.len();
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    )
+    http_answer("application/json", &body.to_string())
 }
 
 #[tokio::test]
 async fn an_error_inside_a_200_counts_as_a_failure() {
     let openai = json!({"error": {"message": "inner trouble", "type": "server_error", "param": null, "code": null}});
     let anthropic = json!({"type": "error", "error": {"type": "overloaded_error", "message": "inner trouble"}});
+    let canned = Canned::new(String::new(), Gateway::both()).await;
     for cell in cells().filter(|cell| !cell.stream) {
         let error = if cell.provider == Style::OpenAi { &openai } else { &anthropic };
-        let url = canned(json_answer(error)).await;
-        let gateway = Gateway::both().provider_at("liar", cell.provider, &url, &json!({})).await;
-        let chat = cell.chat("[say: Hi]").set("model", json!("liar/x"));
-        let answer = gateway.ask(&chat).await;
+        canned.answers(json_answer(error));
+        let answer = canned.gateway.ask(&canned.chat(cell)).await;
         assert!(answer.status >= 400, "{cell:?}: {}", answer.text());
         assert!(answer.fault().message.contains("inner trouble"), "{cell:?}: {}", answer.text());
-        let chat = chat.set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
-        assert_eq!(cell.told(&gateway, &chat).await.text, "Hi", "{cell:?}");
+        canned.falls_back(cell).await;
     }
 }
 
 #[tokio::test]
 async fn junk_inside_a_200_is_a_502() {
-    for cell in cells() {
-        for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
-            let url = canned(json_answer(&junk)).await;
-            let gateway =
-                Gateway::start().tool("demo", "demo").provider_at("junk", cell.provider, &url, &json!({})).await;
-            let answer = gateway.ask(&cell.chat("[say: Hi]").set("model", json!("junk/x"))).await;
-            assert_eq!(answer.status, 502, "{cell:?} {junk}: {}", answer.text());
+    // With tools on offer, every reply is read.
+    let canned = Canned::new(String::new(), Gateway::both().tool("demo", "demo")).await;
+    for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
+        canned.answers(json_answer(&junk));
+        for cell in cells() {
+            let answer = canned.gateway.ask(&canned.chat(cell)).await;
+            assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?} {junk}: {}", answer.text());
             answer.fault();
+            canned.falls_back(cell).await;
         }
     }
 }
@@ -371,43 +412,38 @@ async fn junk_inside_a_200_is_a_502() {
 #[tokio::test]
 async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
     let page = "<html><body>Please log in to the hotel's network</body></html>";
-    let length = page.len();
-    let head =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let canned = Canned::new(http_answer("text/html", page), Gateway::both()).await;
     for cell in cells() {
-        let url = canned(head.clone() + page).await;
-        let gateway = Gateway::both().provider_at("portal", cell.provider, &url, &json!({})).await;
-        let chat = cell.chat("[say: Hi]").set("model", json!("portal/x"));
-        let answer = gateway.ask(&chat).await;
+        let answer = canned.gateway.ask(&canned.chat(cell)).await;
         assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
         answer.fault();
-        let chat = chat.set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
-        assert_eq!(cell.told(&gateway, &chat).await.text, "Hi", "{cell:?}");
+        canned.falls_back(cell).await;
     }
 }
 
 #[tokio::test]
-async fn a_provider_that_streams_although_nobody_asked_is_understood_or_refused() {
-    let body = "data: {\"id\":\"x\"}\n\n";
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    let url = canned(format!("{head}{body}")).await;
-    let gateway = Gateway::start().provider_at("odd", Style::OpenAi, &url, &json!({})).await;
-    let answer = gateway.ask(&Chat::openai("odd/x", "hi")).await;
-    assert_eq!(answer.status, 502, "{}", answer.text());
+async fn a_stream_that_nobody_asked_for_is_no_reply() {
+    let canned = Canned::new(http_answer("text/event-stream", "data: {\"id\":\"x\"}\n\n"), Gateway::both()).await;
+    for cell in cells().filter(|cell| !cell.stream) {
+        assert_eq!(canned.gateway.ask(&canned.chat(cell)).await.status, 502, "{cell:?}");
+        canned.falls_back(cell).await;
+    }
 }
 
 #[tokio::test]
 async fn a_provider_that_answers_a_stream_whole_still_gives_the_client_its_stream() {
-    let reply = json!({
+    let openai = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Whole."}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
     });
-    let url = canned(json_answer(&reply)).await;
-    for client in BOTH {
-        let gateway = Gateway::start().provider_at("whole", Style::OpenAi, &url, &json!({})).await;
-        let answer = gateway.ask(&Chat::new(client, "whole/x", "hi").stream()).await;
-        assert!(answer.is_stream(), "{client:?}");
-        assert_eq!(answer.told().text, "Whole.", "{client:?}");
+    let anthropic = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": null,
+        "content": [{"type": "text", "text": "Whole."}], "usage": {"input_tokens": 1, "output_tokens": 2},
+    });
+    let canned = Canned::new(String::new(), Gateway::both()).await;
+    for cell in streams() {
+        canned.answers(json_answer(if cell.provider == Style::OpenAi { &openai } else { &anthropic }));
+        assert_eq!(cell.told(&canned.gateway, &canned.chat(cell)).await.text, "Whole.", "{cell:?}");
     }
 }

@@ -94,7 +94,9 @@ async fn requests_without_their_essentials_are_refused() {
     }
     // Where the route has a provider of its own, whatever is no known prefix is its model's name.
     let format = "model must be in the format 'provider/model'";
-    for (model, words) in [("gpt-4o", format), ("/x", format), ("openai/", format), ("nowhere/x", "unknown provider 'nowhere'")] {
+    for (model, words) in
+        [("gpt-4o", format), ("/x", format), ("openai/", format), ("nowhere/x", "unknown provider 'nowhere'")]
+    {
         let answer = gateway.post(OPENAI, &[], json!({"model": model, "messages": messages}).to_string()).await;
         refused(&answer, 400, model);
         assert!(answer.fault().message.contains(words), "{model}: {:?}", answer.fault());

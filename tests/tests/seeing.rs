@@ -1,0 +1,224 @@
+//! What an operator sees: health, metrics, headers, `extra_fields`, one log record per request, and never a secret.
+
+use bifrost_tests::{Chat, Gateway, OrFail as _, Process, Setup, Style, cells, eventually, fixtures};
+use serde_json::{Value, json};
+
+const MODEL: &str = "openai/scripted-small";
+
+fn world() -> Setup {
+    Gateway::both().tool("demo", "demo")
+}
+
+#[tokio::test]
+async fn health_names_the_components_and_a_failed_tool_server() {
+    let gateway = world().tool("gone", "dies:start").loop_settings(&json!({"start_bound": "500ms"})).await;
+    let answer = gateway.get("/health", &[]).await;
+    assert_eq!(answer.status, 200, "a tool server that is down is no reason to be taken out of service");
+    let health = answer.json();
+    assert_eq!(health["status"], "ok");
+    let servers = &health["components"]["tool_servers"];
+    assert_eq!((&servers["demo"]["state"], &servers["demo"]["tools"]), (&json!("ready"), &json!(10)), "{health}");
+    assert!(matches!(servers["gone"]["state"].as_str(), Some("failed" | "connecting")), "{health}");
+    assert_eq!(health["components"]["providers"], 2);
+}
+
+/// Label names of the contract's base set.
+const BASE: [&str; 22] = [
+    "provider",
+    "model",
+    "alias",
+    "method",
+    "virtual_key_id",
+    "virtual_key_name",
+    "routing_engine_used",
+    "routing_rule_id",
+    "routing_rule_name",
+    "complexity_tier",
+    "complexity_mechanism",
+    "selected_key_id",
+    "selected_key_name",
+    "fallback_index",
+    "team_id",
+    "team_name",
+    "customer_id",
+    "customer_name",
+    "business_unit_id",
+    "business_unit_name",
+    "project_id",
+    "project_name",
+];
+
+#[tokio::test]
+async fn metrics_have_the_names_and_labels_that_dashboards_use() {
+    let gateway = world()
+        .settings(&json!({"client": {"prometheus_labels": ["team_color"]}}))
+        .virtual_key(json!({"id": "id-vk", "name": "tester", "value": "vk-1", "mcp_configs": [
+            {"mcp_client_name": "demo", "tools_to_execute": ["*"]}]}))
+        .await;
+    let script =
+        r#"[call: demo-add {"a":1,"b":2}][usage: in=10 out=2 cached=4][then][say: {results}][usage: in=20 out=3]"#;
+    let chat = Chat::openai(MODEL, script).stream().header("x-bf-vk", "vk-1").header("x-bf-dim-team_color", "red");
+    gateway.ask(&chat).await.told();
+    gateway.ask(&Chat::openai(MODEL, "[fail: 418]")).await.fault();
+
+    let text = gateway.get("/metrics", &[]).await.text();
+    let series = |name: &str| {
+        let found = text.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains("tester"));
+        found.or_fail(&format!("{name} in {text}"))
+    };
+    for name in [
+        "bifrost_upstream_requests_total",
+        "bifrost_requests_total",
+        "bifrost_success_requests_total",
+        "bifrost_input_tokens_total",
+        "bifrost_output_tokens_total",
+        "bifrost_cache_read_input_tokens_total",
+        "bifrost_upstream_latency_seconds_count",
+        "bifrost_request_duration_seconds_count",
+        "bifrost_stream_first_token_latency_seconds_count",
+        "bifrost_request_retries_count",
+    ] {
+        let line = series(name);
+        for label in BASE {
+            assert!(line.contains(&format!("{label}=\"")), "{label} of {line}");
+        }
+        assert!(line.contains(r#"team_color="red""#), "the operator's own label: {line}");
+    }
+    let labels = [("provider", "openai"), ("virtual_key_name", "tester"), ("method", "chat_completion_stream")];
+    for (name, wanted) in [("bifrost_input_tokens_total", 30.0), ("bifrost_output_tokens_total", 5.0)] {
+        assert_eq!(gateway.metric(name, &labels).await, Some(wanted), "{name}");
+    }
+    let failed = [("status_code", "418"), ("model", "scripted-small"), ("selected_key_name", "openai-key")];
+    assert_eq!(gateway.metric("bifrost_error_requests_total", &failed).await, Some(1.0));
+    let tool = [("mcp_client", "demo"), ("mcp_tool_name", "add"), ("mcp_method", "tools/call")];
+    assert_eq!(gateway.metric("bifrost_mcp_client_operation_duration_seconds_count", &tool).await, Some(1.0));
+    let http = [("path", "/v1/chat/completions"), ("method", "POST"), ("status", "200")];
+    assert_eq!(gateway.metric("http_requests_total", &http).await, Some(1.0));
+    for name in ["http_request_duration_seconds_count", "http_request_size_bytes_count", "bifrost_active_requests"] {
+        assert!(gateway.metric(name, &[]).await.is_some(), "{name}");
+    }
+    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn the_facts_travel_in_headers_everywhere_and_in_the_body_where_it_has_room() {
+    let gateway = world().await;
+    for cell in cells() {
+        let answer = gateway.ask(&cell.chat("[say: Hi]").header("x-request-id", "mine-7")).await;
+        let told = answer.told();
+        let request_type = if cell.stream { "chat_completion_stream" } else { "chat_completion" };
+        let name = cell.provider.name();
+        for (header, wanted) in [
+            ("x-bifrost-provider", name.to_owned()),
+            ("x-bifrost-original-model", format!("{name}/scripted-small")),
+            ("x-bifrost-resolved-model", "scripted-small".to_owned()),
+            ("x-bifrost-request-type", request_type.to_owned()),
+            ("x-request-id", "mine-7".to_owned()),
+        ] {
+            assert_eq!(answer.header(header), wanted, "{cell:?} {header}");
+        }
+        assert!(answer.header("x-bifrost-upstream-latency-ms").parse::<f64>().is_ok(), "{cell:?}");
+        if !cell.has_extra_fields() {
+            assert!(!answer.text().contains("extra_fields"), "{cell:?}: {}", answer.text());
+            continue;
+        }
+        let extra = &told.extra;
+        assert_eq!((&extra["provider"], &extra["request_type"]), (&json!(name), &json!(request_type)), "{cell:?}");
+        assert_eq!(extra["routing_info"]["key"], format!("{name}-key"), "{cell:?}");
+        assert!(extra["latency"].as_f64().is_some_and(|ms| ms > 0.0), "{cell:?}: {extra}");
+    }
+}
+
+#[tokio::test]
+async fn a_providers_own_headers_are_passed_on() {
+    let gateway = Gateway::both().await;
+    let openai = gateway.ask(&Chat::openai(MODEL, "[say: Hi]")).await;
+    assert_eq!(openai.header("x-ratelimit-limit-requests"), "10000");
+    assert!(openai.header("x-bifrost-upstream-request-id").starts_with("req_fixture"));
+    let anthropic = gateway.ask(&Chat::anthropic("anthropic/x", "[say: Hi]")).await;
+    assert_eq!(anthropic.header("anthropic-ratelimit-requests-limit"), "4000");
+    assert!(anthropic.header("request-id").starts_with("req_fixture"));
+}
+
+/// A configuration for the real binary: one provider, one stdio tool server, secrets in every place that takes one.
+fn config(provider: &str) -> Value {
+    json!({
+        "version": 1,
+        "client": {"prometheus_labels": ["color"]},
+        "providers": {"openai": {
+            "keys": [{"name": "one", "value": "sk-canary-provider"}],
+            "network_config": {"base_url": provider, "extra_headers": {"x-extra": "canary-header"}},
+        }},
+        "mcp": {"client_configs": [{
+            "name": "piped", "connection_type": "stdio", "tools_to_auto_execute": ["*"],
+            "stdio_config": {"command": fixtures(), "args": ["tools", "--scenario", "demo"], "env": {"SECRET": "canary-env"}},
+        }]},
+        "governance": {"virtual_keys": [{"name": "tester", "value": "sk-bf-canary-vk", "mcp_configs": [
+            {"mcp_client_name": "piped", "tools_to_execute": ["*"]}]}]},
+    })
+}
+
+#[tokio::test]
+async fn one_record_per_request_says_what_happened() {
+    let upstream = bifrost_tests::Upstream::start(Style::OpenAi).await.or_fail("a provider");
+    let process = Process::start(Some(&config(&upstream.url())), &[]);
+    let client = process.client().await;
+    let script = r#"[call: piped-add {"a":1,"b":2}][usage: in=10 out=4][then][say: {results}][usage: in=20 out=5]"#;
+    let chat = Chat::openai(MODEL, script).header("x-bf-vk", "sk-bf-canary-vk").header("x-request-id", "r-1");
+    assert_eq!(client.ask(&chat).await.told().text, "3");
+    let refused = Chat::openai(MODEL, "canary-prompt [fail: 418 teapot]").header("x-request-id", "r-2");
+    client.ask(&refused.header("x-bf-vk", "sk-bf-canary-vk")).await.fault();
+    let unknown = Chat::openai(MODEL, "x").header("x-bf-vk", "sk-bf-canary-unknown").header("x-request-id", "r-3");
+    client.ask(&unknown).await.fault();
+    eventually("three records", || process.records().len() == 3).await;
+
+    let records = process.records();
+    let record = |id: &str| records.iter().find(|record| record["request_id"] == id).or_fail(id);
+    let good = record("r-1");
+    for (field, wanted) in [
+        ("outcome", json!("success")),
+        ("status", json!(200)),
+        ("provider", json!("openai")),
+        ("model", json!("scripted-small")),
+        ("model_requested", json!(MODEL)),
+        ("lane", json!("loop")),
+        ("key_name", json!("one")),
+        ("virtual_key_name", json!("tester")),
+        ("usage_input", json!(30)),
+        ("usage_output", json!(9)),
+        ("turns", json!(2)),
+    ] {
+        assert_eq!(good[field], wanted, "{field} of {good}");
+    }
+    assert_eq!(good["tools_executed"][0]["name"], "piped-add", "{good}");
+    let bad = record("r-2");
+    assert_eq!((&bad["outcome"], &bad["status"]), (&json!("error"), &json!(418)), "{bad}");
+    assert_eq!(bad["attempts"][0]["status"], 418, "{bad}");
+    assert_eq!(record("r-3")["status"], 401);
+
+    let metrics = client.get("/metrics", &[]).await.text();
+    let health = client.get("/health", &[]).await.text();
+    let everything = format!("{}{records:?}{metrics}{health}", process.stderr());
+    assert!(!everything.contains("canary"), "a secret or a prompt is shown: {everything}");
+}
+
+#[tokio::test]
+async fn every_attempt_is_recorded() {
+    let upstream = bifrost_tests::Upstream::start(Style::OpenAi).await.or_fail("a provider");
+    let mut config = config(&upstream.url());
+    config["providers"]["openai"]["keys"] = json!([{"name": "one", "value": "sk-1"}]);
+    config["providers"]["openai"]["network_config"]["max_retries"] = json!(2);
+    config["providers"]["openai"]["network_config"]["retry_backoff_initial"] = json!(1);
+    let process = Process::start(Some(&config), &[]);
+    let client = process.client().await;
+    assert_eq!(client.ask(&Chat::openai(MODEL, "[say: Hi][fail: 503 times=2 busy]")).await.told().text, "Hi");
+    eventually("a record", || process.records().len() == 1).await;
+    let record = process.records().remove(0);
+    assert_eq!(record["retries"], 2, "{record}");
+    let attempts = record["attempts"].as_array().or_fail("attempts");
+    assert_eq!(attempts.len(), 2, "{record}");
+    for attempt in attempts {
+        assert_eq!((&attempt["status"], &attempt["rotated"]), (&json!(503), &json!(false)), "{record}");
+        assert!(attempt["reason"].as_str().or_fail("a reason").contains("busy"), "{record}");
+    }
+}
