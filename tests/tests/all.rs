@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod governance;
