@@ -18,6 +18,8 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const built = (name) => join(process.env.CARGO_TARGET_DIR ?? here("../../../target"), "debug", name);
 const GATEWAY = process.env.BIFROST_BIN ?? built("bifrost");
 const FIXTURES = process.env.BIFROST_FIXTURES_BIN ?? built("bifrost-fixtures");
+/** How long tool servers may take to start: Python and Node on a busy machine. */
+const PATIENCE_MS = 120_000;
 
 /** What the file that the tools read says. */
 export const SECRET = "The heron lands at dawn.";
@@ -102,10 +104,15 @@ async function listening(child) {
   throw new Error(`the gateway ended before it was ready:\n${said}`);
 }
 
+/** A tool server that answers late, on a busy machine, is tried again by the gateway; so wait for all of them. */
 async function allToolsReady(url) {
-  const { components } = await (await fetch(`${url}/health`)).json();
-  for (const [name, server] of Object.entries(components.tool_servers)) {
-    if (server.state !== "ready") throw new Error(`tool server ${name}: ${JSON.stringify(server)}`);
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const { components } = await (await fetch(`${url}/health`)).json();
+    const missing = Object.entries(components.tool_servers).filter(([, server]) => server.state !== "ready");
+    if (missing.length === 0) return;
+    if (Date.now() > deadline) throw new Error(`not ready: ${JSON.stringify(Object.fromEntries(missing))}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
