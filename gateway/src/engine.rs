@@ -54,6 +54,10 @@ pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
             let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), facts.as_deref());
             let mut reply = refusal.reply(ask.dialect, Some(annex));
             annex::headers(&mut reply.headers, &ask, &grant, 0);
+            if !grant.facts().tools_executed.is_empty() {
+                // A client that sends the same request again would run the same tools again.
+                reply.headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
             grant.fail(&refusal, None);
             reply
         }

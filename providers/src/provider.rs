@@ -13,6 +13,7 @@ pub use retry_after::retry_after;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -136,6 +137,11 @@ impl Provider {
     /// May `stream_options` be added to a streamed request? If not, usage comes unasked.
     pub fn takes_stream_options(&self) -> bool {
         self.row.dialect == Dialect::OpenAiChat && !self.row.quirks.contains(&Quirk::NoStreamOptions)
+    }
+
+    /// How long a stream may say nothing.
+    pub fn stream_patience(&self) -> Duration {
+        self.timeouts.idle
     }
 
     /// Where chat goes.

@@ -126,11 +126,11 @@ impl Transport {
     pub fn new(settings: TransportSettings) -> Result<Self, TransportError> {
         let tls = tls::config(settings.ca_cert_pem.as_deref(), settings.insecure_skip_verify)?;
         let connect_timeout = settings.connect_timeout;
-        let clients = (0..settings.shards.max(1)).map(|_| Self::client(&settings, tls.clone())).collect();
+        let clients = (0..settings.shards.max(1)).map(|_| Self::client(&settings, &tls)).collect();
         Ok(Self { clients, connect_timeout })
     }
 
-    fn client(settings: &TransportSettings, tls: rustls::ClientConfig) -> Client<Connector, Full<Bytes>> {
+    fn client(settings: &TransportSettings, tls: &rustls::ClientConfig) -> Client<Connector, Full<Bytes>> {
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             // Without a timer of its own the pool never reaps idle connections.
@@ -142,7 +142,7 @@ impl Transport {
             .http2_adaptive_window(true)
             .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .build(Connector::new(settings.clone(), tls))
+            .build(Connector::new(settings.clone(), tls.clone()))
     }
 
     /// The pool of the current thread.

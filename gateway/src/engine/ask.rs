@@ -8,6 +8,7 @@ use bifrost_providers::scan::Scan;
 use bifrost_providers::{Dialect, Malformed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
 
 /// One request as it arrived.
 #[derive(Debug)]
@@ -58,10 +59,28 @@ impl Ask {
     pub fn fallbacks(&self, scan: &Scan) -> Result<Vec<String>, Malformed> {
         let Some(field) = &scan.fallbacks else { return Ok(Vec::new()) };
         let list = self.body.get(field.value.clone()).unwrap_or_default();
-        serde_json::from_slice::<Option<Vec<String>>>(list).map(Option::unwrap_or_default).map_err(|_| Malformed {
+        let listed = serde_json::from_slice::<Option<Vec<Fallback>>>(list).map_err(|_| Malformed {
             pointer: "/fallbacks".to_owned(),
-            expected: "expected a list of strings, each provider/model".to_owned(),
-        })
+            expected: "a list, each entry \"provider/model\" or {\"provider\": .., \"model\": ..}".to_owned(),
+        })?;
+        Ok(listed.unwrap_or_default().into_iter().map(Fallback::name).collect())
+    }
+}
+
+/// Both spellings of a fallback: the body's and the Go SDK's.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Fallback {
+    Name(String),
+    Parts { provider: String, model: String },
+}
+
+impl Fallback {
+    fn name(self) -> String {
+        match self {
+            Self::Name(name) => name,
+            Self::Parts { provider, model } => format!("{provider}/{model}"),
+        }
     }
 }
 

@@ -217,7 +217,7 @@ impl Attempts<'_> {
         let Answer { status, headers, body } = key.provider.send(call).await?;
         let dialect = key.provider.dialect();
         if stream && status.is_success() && is_event_stream(&headers) {
-            let held = Held::open(body, dialect).await?;
+            let held = Held::open(body, dialect, key.provider.stream_patience()).await?;
             return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
         }
         let cap = if status.is_success() { MAX_REPLY_BYTES } else { MAX_ERROR_BYTES };

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::sse::{Event, Splitter};
@@ -30,17 +31,23 @@ pub struct Held {
     tap: Tap,
     early: VecDeque<(Event, Seen)>,
     ended: bool,
+    /// How long the provider may say nothing of the answer. The transport's own timer counts every byte, so that pings would
+    /// keep a dead stream alive; this one does not count them.
+    patience: Duration,
+    progress: Instant,
 }
 
 impl Held {
     /// Reads until the first real content.
-    pub async fn open(body: AnswerBody, dialect: Dialect) -> Result<Self, Box<Failure>> {
+    pub async fn open(body: AnswerBody, dialect: Dialect, patience: Duration) -> Result<Self, Box<Failure>> {
         let mut held = Self {
             body: Box::pin(body),
             splitter: Splitter::new(MAX_EVENT_BYTES),
             tap: Tap::new(dialect),
             early: VecDeque::new(),
             ended: false,
+            patience,
+            progress: Instant::now(),
         };
         let mut early = VecDeque::new();
         loop {
@@ -116,9 +123,20 @@ impl Held {
     }
 
     fn taste(&mut self, event: Event) -> Result<(Event, Seen), Box<Failure>> {
+        if !is_ping(&event) {
+            self.progress = Instant::now();
+        } else if self.progress.elapsed() > self.patience {
+            let message = format!("nothing but pings for longer than the stream idle timeout of {:?}", self.patience);
+            return Err(Box::new(Failure::new(FailureKind::IdleTimeout, message)));
+        }
         match self.tap.event(&event) {
             Seen::Error(failure) => Err(failure),
             seen => Ok((event, seen)),
         }
     }
+}
+
+/// A comment, or Anthropic's event for the same purpose.
+fn is_ping(event: &Event) -> bool {
+    event.is_comment() || event.frame.event.as_deref() == Some(b"ping")
 }

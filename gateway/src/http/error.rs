@@ -14,7 +14,11 @@ use crate::engine::refusal::Refusal;
 
 /// A refusal with the request's id on it.
 pub fn refused(refusal: &Refusal, dialect: Dialect, headers: &HeaderMap) -> Response {
-    let mut response = respond(refusal.reply(dialect, None));
+    identified(respond(refusal.reply(dialect, None)), headers)
+}
+
+/// An answer with the request's id on it.
+pub fn identified(mut response: Response, headers: &HeaderMap) -> Response {
     if let Ok(id) = HeaderValue::from_str(&Ask::request_id(headers)) {
         response.headers_mut().insert("x-request-id", id);
     }

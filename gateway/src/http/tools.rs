@@ -37,7 +37,7 @@ struct Call {
 pub async fn execute(State(engine): State<Arc<Engine>>, request: Request) -> Response {
     let headers = request.headers().clone();
     match run(&engine, request).await {
-        Ok(response) => response,
+        Ok(response) => error::identified(response, &headers),
         Err(refusal) => error::refused(&refusal, Dialect::OpenAiChat, &headers),
     }
 }
