@@ -68,7 +68,8 @@ fn text(value: &Value) -> String {
 
 pub(crate) fn openai_whole(reply: &Value) -> Told {
     assert_eq!(reply["object"], "chat.completion", "{reply}");
-    assert!(reply["id"].is_string() && reply["created"].is_u64() && reply["model"].is_string(), "{reply}");
+    assert!(reply["id"].is_string() && reply["model"].is_string(), "{reply}");
+    assert!(reply["created"].as_u64().is_some_and(|seconds| seconds > 0), "{reply}");
     let choice = &reply["choices"][0];
     let message = &choice["message"];
     assert_eq!(message["role"], "assistant", "{reply}");
@@ -115,7 +116,8 @@ impl OpenAiReader {
         assert_eq!(chunk["object"], "chat.completion.chunk", "{chunk}");
         let id = self.id.get_or_insert_with(|| text(&chunk["id"]));
         assert_eq!(*id, text(&chunk["id"]), "one reply has one id");
-        assert!(chunk["created"].is_u64() && chunk["model"].is_string(), "{chunk}");
+        assert!(chunk["model"].is_string(), "{chunk}");
+        assert!(chunk["created"].as_u64().is_some_and(|seconds| seconds > 0), "{chunk}");
         assert!(!self.usage_seen, "usage comes last: {chunk}");
         assert!(self.told.extra.is_null(), "extra_fields come in the last chunk: {chunk}");
         let choices = chunk["choices"].as_array().or_fail("choices");

@@ -15,6 +15,8 @@ mod limits;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod seeing;
 #[cfg(test)]
 mod stop;

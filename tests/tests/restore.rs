@@ -1,0 +1,145 @@
+//! What the caller never saw of its own conversation is put back when it returns, and what a loop spent is told however it ends.
+
+use std::time::Duration;
+
+use bifrost_tests::{Cell, Gateway, Setup, cells, eventually, streams};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// Both providers, and the good tool server under the name `demo`.
+fn world() -> Setup {
+    Gateway::both().tool("demo", "demo")
+}
+
+fn ran(gateway: &Gateway) -> usize {
+    gateway.tools("demo").calls().len()
+}
+
+#[tokio::test]
+async fn a_clients_call_after_a_round_of_ours_is_restored_with_the_round() {
+    let gateway = world().await;
+    for cell in cells() {
+        let before = ran(&gateway);
+        let script = r#"[call: demo-echo {"text":"first"}][then][call: mine {"q":"x"}][then][say: {results}]"#;
+        let chat = cell.chat(script).tool("mine");
+        let first = cell.told(&gateway, &chat).await;
+        assert_eq!(first.called(), ["mine"], "{cell:?}");
+        let told = cell.told(&gateway, &chat.results(&first, |_| "from me".into())).await;
+        assert_eq!(told.text, "first; from me", "{cell:?}");
+        assert_eq!(ran(&gateway), before + 1, "{cell:?}: nothing runs twice");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_calls_of_two_rounds_are_restored_together() {
+    let gateway = world().await;
+    for cell in cells() {
+        let script = r#"[call: demo-echo {"text":"a"}][call: mine {"q":"1"}][then]
+            [call: demo-echo {"text":"c"}][call: mine {"q":"2"}][then][say: {results}]"#;
+        let chat = cell.chat(script).tool("mine");
+        let first = cell.told(&gateway, &chat).await;
+        let chat = chat.results(&first, |_| "b".into());
+        let second = cell.told(&gateway, &chat).await;
+        assert_eq!(second.called(), ["mine"], "{cell:?}");
+        let told = cell.told(&gateway, &chat.results(&second, |_| "d".into())).await;
+        assert_eq!(told.text, "a; b; c; d", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_limit_the_caller_can_go_on_by_hand() {
+    let gateway = world().loop_settings(&json!({"max_agent_depth": 1})).await;
+    for cell in cells() {
+        let script = r#"[call: demo-echo {"text":"one"}][then][call: demo-echo {"text":"two"}][then][say: {results}]"#;
+        let chat = cell.chat(script);
+        let first = cell.told(&gateway, &chat).await;
+        assert_eq!(first.called(), ["demo-echo"], "{cell:?}");
+        if cell.has_extra_fields() {
+            assert_eq!(first.extra["mcp"]["stopped"], "max_agent_depth", "{cell:?}");
+        }
+        let told = cell.told(&gateway, &chat.results(&first, |_| "two by hand".into())).await;
+        assert_eq!(told.text, "one; two by hand", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_time_is_up_what_has_run_is_told_and_only_the_rest_is_left_to_the_caller() {
+    let gateway = world().loop_settings(&json!({"agent_deadline": "500ms"})).await;
+    for cell in cells() {
+        let script = r#"[call: demo-echo {"text":"quick"}][call: demo-slow {"ms":60000}]"#;
+        let told = cell.told(&gateway, &cell.chat(script)).await;
+        assert_eq!(told.called(), ["demo-slow"], "{cell:?}");
+        if cell.has_extra_fields() {
+            assert_eq!(told.executed(), ["demo-echo"], "{cell:?}");
+            assert_eq!(told.extra["mcp"]["stopped"], "agent_deadline", "{cell:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_loops_time_is_not_a_streams_time() {
+    // Without tools there is no loop, and a long answer is only long.
+    let gateway = Gateway::both().loop_settings(&json!({"agent_deadline": "100ms"})).await;
+    for cell in streams() {
+        let told = cell.told(&gateway, &cell.chat("[say: one two three][chunks: 10][drip: 30ms]")).await;
+        assert_eq!(told.text, "one two three", "{cell:?}");
+    }
+}
+
+#[tokio::test]
+async fn tools_run_without_holding_the_providers_place() {
+    // Otherwise a tool that asks this very gateway would wait for itself.
+    let narrow = json!({"concurrency_and_buffer_size": {"concurrency": 1, "buffer_size": 10}});
+    let gateway = Gateway::start()
+        .provider_with("openai", bifrost_tests::Style::OpenAi, &narrow)
+        .provider_with("anthropic", bifrost_tests::Style::Anthropic, &narrow)
+        .tool("demo", "demo")
+        .await;
+    for cell in cells() {
+        let before = ran(&gateway);
+        let mut running = JoinSet::new();
+        let (client, chat) = ((*gateway).clone(), cell.chat(r#"[call: demo-slow {"ms":60000}]"#));
+        running.spawn(async move { client.ask(&chat).await });
+        eventually("the tool runs", || ran(&gateway) == before + 1).await;
+        let other = cell.chat("[say: Meanwhile]");
+        let answer = tokio::time::timeout(Duration::from_secs(5), gateway.ask(&other)).await;
+        assert_eq!(answer.map(|answer| answer.told().text), Ok("Meanwhile".to_owned()), "{cell:?}");
+    }
+}
+
+/// The JSON of an error, whole or as the last event.
+async fn error(gateway: &Gateway, cell: Cell, script: &str) -> Value {
+    let answer = gateway.ask(&cell.chat(script)).await;
+    answer.fault();
+    let last = answer.is_stream().then(|| answer.events().pop()).flatten();
+    last.map_or_else(|| answer.json(), |event| serde_json::from_str(&event.data).unwrap())
+}
+
+#[tokio::test]
+async fn a_loop_that_fails_tells_what_it_ran_and_counts_what_it_spent() {
+    let gateway = world().await;
+    for cell in cells() {
+        let script = r#"[call: demo-add {"a":1,"b":2}][usage: in=10 out=4][then][fail: 503 gone fishing]"#;
+        let error = error(&gateway, cell, script).await;
+        if cell.has_extra_fields() && cell.stream {
+            let executed = &error["extra_fields"]["mcp"]["executed"];
+            assert_eq!(executed[0]["name"], "demo-add", "{cell:?}: {error}");
+        }
+    }
+    for provider in ["openai", "anthropic"] {
+        let labels = [("provider", provider)];
+        gateway.metric_becomes("bifrost_input_tokens_total", &labels, 40.0).await;
+        gateway.metric_becomes("bifrost_output_tokens_total", &labels, 16.0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_loop_itself_loses_nothing() {
+    let gateway = world().await;
+    for cell in cells() {
+        let script = r#"[call: demo-add {"a":1,"b":2}][then][say: It is {results}.]"#;
+        let told = cell.told(&gateway, &cell.chat(script).header("x-bf-strict", "true")).await;
+        assert_eq!(told.text, "It is 3.", "{cell:?}");
+        assert_eq!(told.extra.get("losses"), None, "{cell:?}: {}", told.extra);
+    }
+}
