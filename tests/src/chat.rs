@@ -103,7 +103,7 @@ impl Chat {
     #[must_use]
     pub fn results(mut self, told: &Told, results: impl Fn(&Call) -> String) -> Self {
         push(&mut self.body, "messages", told.message.clone());
-        let results: Vec<Value> = told.calls.iter().map(|call| self.result(call, results(call))).collect();
+        let results: Vec<Value> = told.calls.iter().map(|call| self.result(call, &results(call))).collect();
         match self.style {
             Style::OpenAi => results.into_iter().for_each(|result| push(&mut self.body, "messages", result)),
             Style::Anthropic => push(&mut self.body, "messages", json!({"role": "user", "content": results})),
@@ -111,7 +111,7 @@ impl Chat {
         self
     }
 
-    fn result(&self, call: &Call, text: String) -> Value {
+    fn result(&self, call: &Call, text: &str) -> Value {
         match self.style {
             Style::OpenAi => json!({"role": "tool", "tool_call_id": call.id, "content": text}),
             Style::Anthropic => json!({"type": "tool_result", "tool_use_id": call.id, "content": text}),

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bifrost_fixtures::mcp::Transport;
-use bifrost_fixtures::{Style, ToolServer, Upstream};
+use bifrost_fixtures::{Recorded, Style, ToolServer, Upstream};
 use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Options, config};
 use serde_json::{Map, Value, json};
@@ -250,7 +250,7 @@ impl Gateway {
     /// The chat requests that this provider received, as JSON.
     pub fn asked(&self, name: &str) -> Vec<Value> {
         let requests = self.upstream(name).requests();
-        requests.iter().filter(|request| request.method == http::Method::POST).map(|request| request.json()).collect()
+        requests.iter().filter(|request| request.method == http::Method::POST).map(Recorded::json).collect()
     }
 
     /// Stops it in order.

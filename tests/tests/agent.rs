@@ -250,8 +250,8 @@ async fn the_model_is_told_what_is_wrong_with_a_call() {
     let cases = [
         (r#"[call: demo-add {"a":"one","b":2}]"#, "demo-add"),
         (r#"[call: demo-add {"a":1}]"#, "b"),
-        (r#"[call: demo-nothing {}]"#, "not available or not permitted"),
-        (r#"[call: nowhere {}]"#, "not available or not permitted"),
+        ("[call: demo-nothing {}]", "not available or not permitted"),
+        ("[call: nowhere {}]", "not available or not permitted"),
         (r#"[call: demo-fail {"message":"out of ink"}]"#, "out of ink"),
     ];
     for cell in cells() {
@@ -484,12 +484,11 @@ async fn headers_narrow_what_is_offered() {
         let chat = Chat::openai("openai/scripted-small", "[say: Hi]").header(header, value);
         gateway.ask(&chat).await.told();
         let names = tool_names(gateway.asked("openai").last().unwrap());
-        match wanted {
-            Some(wanted) => assert_eq!(names, wanted, "{header}: {value}"),
-            None => {
-                assert_eq!(names.len(), 10, "{header}: {value}");
-                assert!(names.iter().all(|name| name.starts_with("other-")), "{header}: {value}: {names:?}");
-            }
+        if let Some(wanted) = wanted {
+            assert_eq!(names, wanted, "{header}: {value}");
+        } else {
+            assert_eq!(names.len(), 10, "{header}: {value}");
+            assert!(names.iter().all(|name| name.starts_with("other-")), "{header}: {value}: {names:?}");
         }
     }
     // What was narrowed away cannot be run either.

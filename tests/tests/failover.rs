@@ -344,13 +344,13 @@ impl Canned {
         *self.answer.lock().unwrap() = answer;
     }
 
-    fn chat(&self, cell: Cell) -> Chat {
+    fn chat(cell: Cell) -> Chat {
         cell.chat("[say: Hi]").set("model", json!(format!("{}-canned/x", cell.provider.name())))
     }
 
     /// The same, with the usual provider of the dialect behind it.
     async fn falls_back(&self, cell: Cell) {
-        let chat = self.chat(cell).set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
+        let chat = Self::chat(cell).set("fallbacks", json!([format!("{}/y", cell.provider.name())]));
         assert_eq!(cell.told(&self.gateway, &chat).await.text, "Hi", "{cell:?}");
     }
 }
@@ -387,7 +387,7 @@ async fn an_error_inside_a_200_counts_as_a_failure() {
     for cell in cells().filter(|cell| !cell.stream) {
         let error = if cell.provider == Style::OpenAi { &openai } else { &anthropic };
         canned.answers(json_answer(error));
-        let answer = canned.gateway.ask(&canned.chat(cell)).await;
+        let answer = canned.gateway.ask(&Canned::chat(cell)).await;
         assert!(answer.status >= 400, "{cell:?}: {}", answer.text());
         assert!(answer.fault().message.contains("inner trouble"), "{cell:?}: {}", answer.text());
         canned.falls_back(cell).await;
@@ -401,7 +401,7 @@ async fn junk_inside_a_200_is_a_502() {
     for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
         canned.answers(json_answer(&junk));
         for cell in cells() {
-            let answer = canned.gateway.ask(&canned.chat(cell)).await;
+            let answer = canned.gateway.ask(&Canned::chat(cell)).await;
             assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?} {junk}: {}", answer.text());
             answer.fault();
             canned.falls_back(cell).await;
@@ -414,7 +414,7 @@ async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
     let page = "<html><body>Please log in to the hotel's network</body></html>";
     let canned = Canned::new(http_answer("text/html", page), Gateway::both()).await;
     for cell in cells() {
-        let answer = canned.gateway.ask(&canned.chat(cell)).await;
+        let answer = canned.gateway.ask(&Canned::chat(cell)).await;
         assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
         answer.fault();
         canned.falls_back(cell).await;
@@ -425,7 +425,7 @@ async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
 async fn a_stream_that_nobody_asked_for_is_no_reply() {
     let canned = Canned::new(http_answer("text/event-stream", "data: {\"id\":\"x\"}\n\n"), Gateway::both()).await;
     for cell in cells().filter(|cell| !cell.stream) {
-        assert_eq!(canned.gateway.ask(&canned.chat(cell)).await.status, 502, "{cell:?}");
+        assert_eq!(canned.gateway.ask(&Canned::chat(cell)).await.status, 502, "{cell:?}");
         canned.falls_back(cell).await;
     }
 }
@@ -444,6 +444,6 @@ async fn a_provider_that_answers_a_stream_whole_still_gives_the_client_its_strea
     let canned = Canned::new(String::new(), Gateway::both()).await;
     for cell in streams() {
         canned.answers(json_answer(if cell.provider == Style::OpenAi { &openai } else { &anthropic }));
-        assert_eq!(cell.told(&canned.gateway, &canned.chat(cell)).await.text, "Whole.", "{cell:?}");
+        assert_eq!(cell.told(&canned.gateway, &Canned::chat(cell)).await.text, "Whole.", "{cell:?}");
     }
 }

@@ -47,7 +47,7 @@ fn collect(directory: &Path, found: &mut Vec<Source>) {
             if !name.starts_with('.') && name != "target" && name != "node_modules" {
                 collect(&path, found);
             }
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
             found.push(Source { path, text });
