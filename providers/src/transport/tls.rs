@@ -1,6 +1,6 @@
 //! Whom to trust: the platform's certificates and those of the configuration, or, said aloud, anyone.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -24,6 +24,13 @@ pub(super) fn config(ca_cert_pem: Option<&str>, skip_verify: bool) -> Result<Cli
         let verifier = Arc::new(Verifier::new_with_extra_roots(extra, crypto)?);
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
     }
+    Ok(PLATFORM.clone()?)
+}
+
+/// The platform's certificates, read once: that takes milliseconds and a megabyte, and every provider shares them.
+static PLATFORM: LazyLock<Result<ClientConfig, Error>> = LazyLock::new(|| {
+    let crypto = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(crypto.clone()).with_safe_default_protocol_versions()?;
     match Verifier::new(crypto) {
         Ok(verifier) => {
             Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
@@ -34,7 +41,7 @@ pub(super) fn config(ca_cert_pem: Option<&str>, skip_verify: bool) -> Result<Cli
             Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
         }
     }
-}
+});
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, TransportError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
