@@ -10,6 +10,7 @@
 //! ```
 
 mod answer;
+pub mod canned;
 mod cell;
 mod chat;
 mod client;

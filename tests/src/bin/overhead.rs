@@ -6,22 +6,19 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Gateway, Options, config};
+use bifrost_tests::canned::{Chunks, listen};
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Either, Full};
-use hyper::body::{Body, Frame, Incoming};
-use hyper::service::service_fn;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
 fn main() -> anyhow::Result<()> {
@@ -162,7 +159,7 @@ fn complete(answer: &[u8], stream: bool) -> bool {
 
 /// A provider that answers the same every time.
 async fn provider(workload: Workload, tasks: &TaskTracker) -> anyhow::Result<SocketAddr> {
-    listen(tasks, move |request: Request<Incoming>| {
+    listen(tasks, 0, move |request: Request<Incoming>| {
         let workload = workload.clone();
         async move {
             let _ = request.into_body().collect().await;
@@ -175,13 +172,8 @@ async fn provider(workload: Workload, tasks: &TaskTracker) -> anyhow::Result<Soc
 impl Workload {
     fn answer(&self) -> Response<Either<Full<Bytes>, Chunks>> {
         let (kind, body) = if self.streams() {
-            let chunks = Chunks {
-                head: self.head(),
-                chunk: self.chunk.clone(),
-                left: self.chunks,
-                tail: Some(self.tail.clone()),
-                pause: false,
-            };
+            let head = Bytes::from_static(self.head().as_bytes());
+            let chunks = Chunks::new(head, self.chunk.clone(), self.chunks, self.tail.clone());
             ("text/event-stream", Either::Right(chunks))
         } else {
             ("application/json", Either::Left(Full::new(self.reply.clone())))
@@ -192,41 +184,10 @@ impl Workload {
     }
 }
 
-/// A stream whose every chunk is flushed by itself.
-struct Chunks {
-    head: &'static str,
-    chunk: Bytes,
-    left: usize,
-    tail: Option<Bytes>,
-    pause: bool,
-}
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if std::mem::replace(&mut self.pause, true) {
-            self.pause = false;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let head = std::mem::take(&mut self.head);
-        if !head.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(head.as_bytes())))));
-        }
-        if self.left > 0 {
-            self.left -= 1;
-            return Poll::Ready(Some(Ok(Frame::data(self.chunk.clone()))));
-        }
-        Poll::Ready(self.tail.take().map(|tail| Ok(Frame::data(tail))))
-    }
-}
-
 /// The least that can stand between a client and a provider: the gateway's HTTP libraries, and nothing of the gateway.
 async fn proxy(to: SocketAddr, tasks: &TaskTracker) -> anyhow::Result<SocketAddr> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    listen(tasks, move |request: Request<Incoming>| {
+    listen(tasks, 0, move |request: Request<Incoming>| {
         let client = client.clone();
         async move {
             let (head, body) = request.into_parts();
@@ -245,31 +206,6 @@ async fn proxy(to: SocketAddr, tasks: &TaskTracker) -> anyhow::Result<SocketAddr
         }
     })
     .await
-}
-
-async fn listen<S, F, B, E>(tasks: &TaskTracker, service: S) -> anyhow::Result<SocketAddr>
-where
-    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Response<B>, E>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr().context("no address")?;
-    let connections = tasks.clone();
-    tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let _ = stream.set_nodelay(true);
-            let service = service_fn(service.clone());
-            connections.spawn(async move {
-                let served =
-                    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-                drop(served);
-            });
-        }
-    });
-    Ok(address)
 }
 
 const OPENAI_REPLY: &str = r#"{"id":"chatcmpl-9hqPd1CzRLh5Kp2sQvVt0YbXw7Ne","object":"chat.completion","created":1719000000,"model":"some-model-4o","choices":[{"index":0,"message":{"role":"assistant","content":"The quick brown fox jumps over the lazy dog while the gateway forwards each byte of this answer from the provider to the caller without changing any of it.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":42,"completion_tokens":180,"total_tokens":222,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}},"service_tier":"default","system_fingerprint":"fp_44709d6fcb"}"#;
