@@ -123,7 +123,7 @@ mod tests {
     fn an_answer_ends_with_its_last_byte() {
         check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx: y\r\n\r\nhello", "hello");
         check(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\nC\r\nlo\n\ndata: {}\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\nD\r\nlo\n\ndata: {}\n\r\n0\r\n\r\n",
             "data: {}",
         );
     }

@@ -15,6 +15,11 @@ use serde_json::{Value, json};
 
 use crate::drive::Ask;
 
+/// With the escapes that real conversations have.
+const INSTRUCTIONS: &str = "You are a helpful assistant. You answer briefly, and say \"I don't know\" when you do not.";
+const QUESTION: &str = "Please sum up in two sentences what a gateway does between an agent and a model.\n\
+    Then name one thing that it must never do, and why; be as concrete as you can.";
+
 /// A provider with fixed answers, and callers that measure.
 #[derive(Debug, Parser)]
 #[command(name = "load")]
@@ -97,10 +102,7 @@ impl Target {
     }
 
     fn ask(&self) -> anyhow::Result<Ask> {
-        let messages = json!([
-            {"role": "system", "content": "You are a helpful assistant. You answer briefly, and say \"I don't know\" when you do not."},
-            {"role": "user", "content": "Please sum up in two sentences what a gateway does between an agent and a model.\nThen name one thing that it must never do, and why; be as concrete as you can."},
-        ]);
+        let messages = json!([{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": QUESTION}]);
         let mut body = json!({"model": self.model, "messages": messages, "temperature": 0.7, "max_tokens": 256});
         if let Some(fields) = body.as_object_mut().filter(|_| self.stream) {
             fields.insert("stream".into(), true.into());
