@@ -3,6 +3,8 @@
 //! Each figure is (gateway - bare proxy of the same HTTP libraries) for one more request or chunk, counted by callgrind over the
 //! release binary `overhead` (`tests/run` builds it). Left out, loudly, where valgrind or that binary is missing.
 
+#![cfg(test)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
