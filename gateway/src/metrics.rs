@@ -3,9 +3,9 @@
 //! A label value may come from a caller (a model name, a `x-bf-dim-*` header), so the number of series is capped: past
 //! [`MAX_SERIES`] new combinations are counted under `other` instead of growing memory.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,

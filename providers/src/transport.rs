@@ -123,10 +123,10 @@ pub struct Answer {
 
 impl Transport {
     /// Fails where the CA certificates are not PEM or TLS cannot be set up.
-    pub fn new(settings: TransportSettings) -> Result<Self, TransportError> {
+    pub fn new(settings: &TransportSettings) -> Result<Self, TransportError> {
         let tls = tls::config(settings.ca_cert_pem.as_deref(), settings.insecure_skip_verify)?;
         let connect_timeout = settings.connect_timeout;
-        let clients = (0..settings.shards.max(1)).map(|_| Self::client(&settings, &tls)).collect();
+        let clients = (0..settings.shards.max(1)).map(|_| Self::client(settings, &tls)).collect();
         Ok(Self { clients, connect_timeout })
     }
 

@@ -1,5 +1,7 @@
 //! The tap against recorded traffic: whatever a provider really sent, usage and finish are what a plain reading of it gives.
 
+#![cfg(test)]
+
 use bifrost_providers::Dialect;
 use bifrost_providers::reply::Usage;
 use bifrost_providers::sse::{Event, Splitter};

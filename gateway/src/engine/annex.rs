@@ -7,6 +7,16 @@ use serde::Serialize;
 use super::ask::Ask;
 use super::grant::{Grant, ms};
 
+// Made at compile time: a name made per request is checked per request.
+const PROVIDER: HeaderName = HeaderName::from_static("x-bifrost-provider");
+const ORIGINAL_MODEL: HeaderName = HeaderName::from_static("x-bifrost-original-model");
+const RESOLVED_MODEL: HeaderName = HeaderName::from_static("x-bifrost-resolved-model");
+const REQUEST_TYPE: HeaderName = HeaderName::from_static("x-bifrost-request-type");
+const FALLBACK_INDEX: HeaderName = HeaderName::from_static("x-bifrost-fallback-index");
+const UPSTREAM_LATENCY_MS: HeaderName = HeaderName::from_static("x-bifrost-upstream-latency-ms");
+const LOSSES: HeaderName = HeaderName::from_static("x-bifrost-losses");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// The tool loop's part.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LoopFacts {
@@ -89,18 +99,18 @@ pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> 
 /// Adds the `x-bifrost-*` headers and the request id.
 pub fn headers(headers: &mut HeaderMap, ask: &Ask, grant: &Grant, losses: usize) {
     let record = grant.facts();
-    set(headers, "x-bifrost-provider", &record.provider);
-    set(headers, "x-bifrost-original-model", &record.model_requested);
-    set(headers, "x-bifrost-resolved-model", &record.model);
-    set(headers, "x-bifrost-request-type", record.request_type);
+    set(headers, PROVIDER, &record.provider);
+    set(headers, ORIGINAL_MODEL, &record.model_requested);
+    set(headers, RESOLVED_MODEL, &record.model);
+    set(headers, REQUEST_TYPE, record.request_type);
     if record.fallback_index > 0 {
-        set(headers, "x-bifrost-fallback-index", &record.fallback_index.to_string());
+        set(headers, FALLBACK_INDEX, &record.fallback_index.to_string());
     }
     if record.upstream_latency_ms > 0.0 {
-        set(headers, "x-bifrost-upstream-latency-ms", &format!("{:.3}", record.upstream_latency_ms));
+        set(headers, UPSTREAM_LATENCY_MS, &format!("{:.3}", record.upstream_latency_ms));
     }
     if losses > 0 {
-        set(headers, "x-bifrost-losses", &losses.to_string());
+        set(headers, LOSSES, &losses.to_string());
     }
     request_id(headers, ask);
 }
@@ -110,14 +120,14 @@ fn request_id(headers: &mut HeaderMap, ask: &Ask) {
     if let Some(upstream) = headers.remove("x-request-id") {
         headers.insert("x-bifrost-upstream-request-id", upstream);
     }
-    set(headers, "x-request-id", &ask.request_id);
+    set(headers, X_REQUEST_ID, &ask.request_id);
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if value.is_empty() {
         return;
     }
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }

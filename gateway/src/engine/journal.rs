@@ -259,10 +259,20 @@ mod tests {
                 vec![user(), turn(&[call("p", "mine", r#"{"a":2}"#), q.clone()]), result("p", "1"), result("q", "2")],
                 "go o{}+p{\"a\":2}+q{} =o =p =q",
             ),
-            ("a call left out", vec![user(), turn(&[p.clone()]), result("p", "1")], "go o{}+p{\"a\":1} =o =p"),
+            (
+                "a call left out",
+                vec![user(), turn(std::slice::from_ref(&p)), result("p", "1")],
+                "go o{}+p{\"a\":1} =o =p",
+            ),
             (
                 "one turn in two messages",
-                vec![user(), turn(&[p.clone()]), result("p", "1"), turn(&[q.clone()]), result("q", "2")],
+                vec![
+                    user(),
+                    turn(std::slice::from_ref(&p)),
+                    result("p", "1"),
+                    turn(std::slice::from_ref(&q)),
+                    result("q", "2"),
+                ],
                 whole,
             ),
             (

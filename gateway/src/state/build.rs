@@ -176,7 +176,7 @@ fn row(settings: &config::ProviderSettings) -> Result<&'static Row, BuildError> 
 
 fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Transport, BuildError> {
     let private_ok = settings.allow_private_network;
-    Transport::new(TransportSettings {
+    Transport::new(&TransportSettings {
         connect_timeout: settings.timeouts.connect,
         pool_idle: settings.timeouts.keep_alive,
         max_idle_per_host: MAX_IDLE_PER_HOST.min(settings.max_connections_per_host),

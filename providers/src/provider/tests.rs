@@ -13,7 +13,7 @@ use crate::transport::TransportSettings;
 use crate::{ChatReply, ChatRequest, Codec, Losses, Malformed};
 
 fn settings(row: &str) -> ProviderSettings {
-    let transport = Transport::new(TransportSettings {
+    let transport = Transport::new(&TransportSettings {
         connect_timeout: Duration::from_secs(1),
         pool_idle: Duration::from_secs(1),
         max_idle_per_host: 1,

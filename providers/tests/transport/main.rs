@@ -38,7 +38,7 @@ fn settings() -> TransportSettings {
 }
 
 fn transport() -> Transport {
-    Transport::new(settings()).unwrap()
+    Transport::new(&settings()).unwrap()
 }
 
 fn call(url: &str, timeouts: Timeouts) -> Call {
@@ -154,7 +154,7 @@ async fn an_endless_fast_stream_is_cut_by_the_total_timeout() {
 #[tokio::test]
 async fn a_tls_handshake_that_hangs_is_a_connect_timeout() {
     let server = Server::start(|mut peer| async move { peer.hold().await });
-    let transport = Transport::new(TransportSettings { connect_timeout: ms(100), ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { connect_timeout: ms(100), ..settings() }).unwrap();
     let url = format!("https://localhost:{}/", server.port());
     let failure = exchange(&transport, &url, PATIENT).await.unwrap_err();
     expect(&failure, FailureKind::Connect, &["connect timeout of 100ms"]);
@@ -254,7 +254,7 @@ async fn addresses_that_are_not_allowed_are_not_connected_to() {
         questions.lock().unwrap().push(ip);
         false
     });
-    let transport = Transport::new(TransportSettings { address_allowed, ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { address_allowed, ..settings() }).unwrap();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1"] {
         let url = format!("http://{host}:{}/", server.port());
         let failure = exchange(&transport, &url, PATIENT).await.unwrap_err();
@@ -360,7 +360,7 @@ async fn a_timer_that_rang_closes_the_connection_while_the_body_is_still_held() 
 #[tokio::test]
 async fn http2_with_prior_knowledge_shares_one_connection() {
     let server = Server::http2();
-    let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { http2_only: true, ..settings() }).unwrap();
     let url = server.url();
     let (one, two) = tokio::join!(exchange(&transport, &url, PATIENT), exchange(&transport, &url, PATIENT));
     assert_eq!((one.unwrap(), two.unwrap()), (Bytes::from("HTTP/2.0"), Bytes::from("HTTP/2.0")));
@@ -370,7 +370,7 @@ async fn http2_with_prior_knowledge_shares_one_connection() {
 #[tokio::test]
 async fn dropping_an_http2_body_cancels_its_stream_and_keeps_the_connection() {
     let server = Server::http2();
-    let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { http2_only: true, ..settings() }).unwrap();
     let endless = format!("http://{}/endless", server.authority());
     let mut body = transport.send(call(&endless, PATIENT)).await.unwrap().body;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "HTTP/2.0");
@@ -383,7 +383,7 @@ async fn dropping_an_http2_body_cancels_its_stream_and_keeps_the_connection() {
 #[tokio::test]
 async fn http2_where_only_http1_is_spoken_is_a_failure() {
     let server = answering("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
-    let transport = Transport::new(TransportSettings { http2_only: true, ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { http2_only: true, ..settings() }).unwrap();
     let timeouts = Timeouts { first_byte: ms(500), ..PATIENT };
     assert!(exchange(&transport, &server.url(), timeouts).await.is_err());
 }
@@ -400,11 +400,11 @@ async fn certificates_that_prove_nothing_are_refused_unless_told_not_to_look() {
     let server = Server::https();
     let wrong_name = format!("https://127.0.0.1:{}/", server.port());
     let unknown_authority = format!("https://localhost:{}/", server.port());
-    let platform = Transport::new(TransportSettings { ca_cert_pem: None, ..settings() }).unwrap();
+    let platform = Transport::new(&TransportSettings { ca_cert_pem: None, ..settings() }).unwrap();
     for (transport, url) in [(&transport(), &wrong_name), (&platform, &unknown_authority)] {
         let failure = exchange(transport, url, PATIENT).await.unwrap_err();
         expect(&failure, FailureKind::Connect, &["certificate"]);
     }
-    let careless = Transport::new(TransportSettings { insecure_skip_verify: true, ..settings() }).unwrap();
+    let careless = Transport::new(&TransportSettings { insecure_skip_verify: true, ..settings() }).unwrap();
     assert_eq!(exchange(&careless, &wrong_name, PATIENT).await.unwrap(), "HTTP/2.0");
 }
