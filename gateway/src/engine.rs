@@ -13,6 +13,7 @@ pub mod hold;
 pub mod journal;
 pub mod lane;
 pub mod models;
+pub mod names;
 pub mod observe;
 pub mod offer;
 pub mod plan;
@@ -56,7 +57,7 @@ pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
             annex::headers(&mut reply.headers, &ask, &grant, 0);
             if !grant.facts().tools_executed.is_empty() {
                 // A client that sends the same request again would run the same tools again.
-                reply.headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                reply.headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
             }
             grant.fail(&refusal, None);
             reply

@@ -64,28 +64,36 @@ impl Surface {
     }
 
     /// Answers one request, counts it, and turns a panic into a 500: one bad request must not take others along.
-    pub async fn answer(mut self, request: http::Request<Incoming>) -> Result<Response, Infallible> {
+    pub async fn answer(self, request: http::Request<Incoming>) -> Result<Response, Infallible> {
         let began = Instant::now();
         let route = route_of(request.uri().path());
         let method = method_name(request.method());
         let size = request.body().size_hint().lower();
-        let answered = AssertUnwindSafe(self.router.call(request)).catch_unwind().await;
-        let response = match answered {
-            Ok(Ok(response)) => response,
-            Err(panic) => error::panicked(&*panic),
-        };
+        let answered = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
+        let response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
         let sizes = (size, response.body().size_hint().exact());
         let seconds = began.elapsed().as_secs_f64();
         self.engine.metrics.http((route, method, response.status().as_u16()), seconds, sizes);
         Ok(response)
+    }
+
+    /// Chat has the road to itself; the router serves whatever is asked less often, and refuses the rest.
+    async fn dispatch(&self, request: http::Request<Incoming>) -> Response {
+        if request.method() == http::Method::POST
+            && let Some(prefix) = CHAT.iter().find(|prefix| prefix.path == request.uri().path())
+        {
+            return chat::answer(self.engine.clone(), prefix, request).await;
+        }
+        let Ok(response) = self.router.clone().call(request).await;
+        response
     }
 }
 
 fn router(engine: Arc<Engine>) -> Router {
     let mut router = Router::new();
     for prefix in CHAT {
-        let handler = move |State(engine): State<Arc<Engine>>, request: Request| chat::answer(engine, prefix, request);
-        router = router.route(prefix.path, post(handler));
+        // Only to say which method is the right one.
+        router = router.route(prefix.path, post(error::no_such_route));
     }
     for prefix in MODELS {
         let handler = move |State(engine): State<Arc<Engine>>, request: Request| models::list(engine, prefix, request);

@@ -1,26 +1,29 @@
 //! One wide log record per request, written off the request path.
 //!
-//! A finished request pushes its [`Record`] into a bounded buffer; a task writes the buffer out in batches, so a request never
-//! waits for a terminal or a disk. What does not fit is counted, never lost in silence.
+//! A finished request adds its [`Record`] as a line to a bounded buffer; a task writes the buffer out in batches, so a request
+//! never waits for a terminal or a disk. What does not fit is counted, never lost in silence.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bifrost_providers::json::Object;
 use bifrost_providers::reply::Usage;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::tasks::Tasks;
 
-/// Records that may wait for the writer. At the usual few hundred bytes each this is a handful of megabytes.
-const CAPACITY: usize = 10_000;
+/// Bytes of log that may wait for the writer: about ten thousand records.
+const CAPACITY: usize = 8 << 20;
+/// Room for a usual line.
+const LINE: usize = 768;
 /// How long a record may wait. Long enough to batch, short enough for a person watching.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
 
 /// What one request was, did and cost. Units are in the names; text of prompts and replies is never part of it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Record {
     pub time_unix_ms: u64,
     pub request_id: String,
@@ -31,57 +34,38 @@ pub struct Record {
     /// `success`, `error` or `cancelled`.
     pub outcome: &'static str,
     pub status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
     /// The gateway's own word for it, one of few: a metric's label.
-    #[serde(skip)]
     pub error_class: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub virtual_key_id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub virtual_key_name: String,
     pub model_requested: String,
     pub provider: String,
     pub model: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub key_id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub key_name: String,
     pub fallback_index: usize,
     /// Every attempt that failed, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     pub retries: u32,
     pub latency_ms: f64,
     pub upstream_latency_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<f64>,
     pub usage_input: u64,
     pub usage_output: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub usage_cache_read: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub usage_cache_write: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub usage_reasoning: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub finish: Option<String>,
-    #[serde(skip_serializing_if = "is_zero")]
     pub tools_offered: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub turns: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools_executed: Vec<Executed>,
     /// The limit that ended the tool loop, if one did.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<&'static str>,
     /// The request headers that the operator asked for (`client.logging_headers`).
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// JSON pointers and reasons of what could not cross between dialects.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,
 }
 
@@ -110,11 +94,6 @@ pub struct Executed {
     pub truncated_from_bytes: Option<usize>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 impl Record {
     pub fn take_usage(&mut self, usage: &Usage) {
         self.usage_input = usage.input;
@@ -122,6 +101,45 @@ impl Record {
         self.usage_cache_read = usage.cache_read.unwrap_or(0);
         self.usage_cache_write = usage.cache_write.unwrap_or(0);
         self.usage_reasoning = usage.reasoning.unwrap_or(0);
+    }
+
+    /// One JSON object on a line. What is empty or zero is left out, except where readers count on a field.
+    fn json(&self) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE);
+        let mut object = Object::new(&mut line);
+        object.number("time_unix_ms", self.time_unix_ms).str("request_id", &self.request_id);
+        object.str("request_type", self.request_type).str("dialect", self.dialect).bool("stream", self.stream);
+        object.str("lane", self.lane).str("outcome", self.outcome).number("status", self.status.into());
+        some(&mut object, "error_type", self.error_type.as_deref());
+        some(&mut object, "error_message", self.error_message.as_deref());
+        filled(&mut object, "virtual_key_id", &self.virtual_key_id);
+        filled(&mut object, "virtual_key_name", &self.virtual_key_name);
+        object.str("model_requested", &self.model_requested).str("provider", &self.provider).str("model", &self.model);
+        filled(&mut object, "key_id", &self.key_id);
+        filled(&mut object, "key_name", &self.key_name);
+        object.number("fallback_index", self.fallback_index as u64);
+        listed(&mut object, "attempts", &self.attempts);
+        object.number("retries", self.retries.into());
+        object.float("latency_ms", self.latency_ms).float("upstream_latency_ms", self.upstream_latency_ms);
+        if let Some(first) = self.first_token_ms {
+            object.float("first_token_ms", first);
+        }
+        object.number("usage_input", self.usage_input).number("usage_output", self.usage_output);
+        counted(&mut object, "usage_cache_read", self.usage_cache_read);
+        counted(&mut object, "usage_cache_write", self.usage_cache_write);
+        counted(&mut object, "usage_reasoning", self.usage_reasoning);
+        some(&mut object, "finish", self.finish.as_deref());
+        counted(&mut object, "tools_offered", self.tools_offered);
+        counted(&mut object, "turns", self.turns);
+        listed(&mut object, "tools_executed", &self.tools_executed);
+        some(&mut object, "stopped", self.stopped);
+        if !self.metadata.is_empty() {
+            object.serialized("metadata", &self.metadata);
+        }
+        listed(&mut object, "losses", &self.losses);
+        object.end();
+        line.push(b'\n');
+        line
     }
 
     /// One line for a person at a terminal.
@@ -146,6 +164,30 @@ impl Record {
     }
 }
 
+fn some(object: &mut Object<'_>, key: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        object.str(key, text);
+    }
+}
+
+fn filled(object: &mut Object<'_>, key: &str, text: &str) {
+    if !text.is_empty() {
+        object.str(key, text);
+    }
+}
+
+fn counted(object: &mut Object<'_>, key: &str, number: u64) {
+    if number > 0 {
+        object.number(key, number);
+    }
+}
+
+fn listed<T: Serialize>(object: &mut Object<'_>, key: &str, list: &[T]) {
+    if !list.is_empty() {
+        object.serialized(key, &list);
+    }
+}
+
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogStyle {
@@ -156,10 +198,11 @@ pub enum LogStyle {
     Off,
 }
 
-/// The bounded queue between requests and the writer.
+/// The bounded buffer between requests and the writer.
 #[derive(Debug, Default)]
 pub struct Log {
-    waiting: Mutex<Vec<Record>>,
+    /// Whole lines.
+    waiting: Mutex<Vec<u8>>,
     dropped: AtomicU64,
     style: LogStyle,
 }
@@ -169,13 +212,16 @@ impl Log {
         Self { style, ..Self::default() }
     }
 
-    pub fn push(&self, record: Record) {
-        if self.style == LogStyle::Off {
-            return;
-        }
+    /// Lines wait, not records: a line is a fraction of its record's size, and is made by the thread that made the record.
+    pub fn push(&self, record: &Record) {
+        let line = match self.style {
+            LogStyle::Off => return,
+            LogStyle::Json => record.json(),
+            LogStyle::Pretty => record.pretty().into_bytes(),
+        };
         let mut waiting = self.waiting.lock();
-        if waiting.len() < CAPACITY {
-            waiting.push(record);
+        if waiting.len() + line.len() <= CAPACITY {
+            waiting.extend_from_slice(&line);
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -188,18 +234,7 @@ impl Log {
 
     /// Writes what waits. Blocking, for the writer task and the end of the process.
     pub fn flush(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let batch = std::mem::take(&mut *self.waiting.lock());
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let mut lines = Vec::with_capacity(batch.len() * 512);
-        for record in &batch {
-            if self.style == LogStyle::Pretty {
-                lines.extend_from_slice(record.pretty().as_bytes());
-            } else if serde_json::to_writer(&mut lines, record).is_ok() {
-                lines.push(b'\n');
-            }
-        }
+        let lines = std::mem::take(&mut *self.waiting.lock());
         out.write_all(&lines)?;
         out.flush()
     }
@@ -241,15 +276,64 @@ mod tests {
     #[test]
     fn records_are_json_lines_and_overflow_is_counted() {
         let log = Log::new(LogStyle::Json);
-        for _ in 0..=CAPACITY {
-            log.push(Record { status: 200, ..Record::default() });
+        let record = Record { status: 200, finish: Some("stop".into()), ..Record::default() };
+        let fit = CAPACITY / record.json().len();
+        for _ in 0..=fit {
+            log.push(&record);
         }
         assert_eq!(log.dropped(), 1);
         let mut out = Vec::new();
         log.flush(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.lines().count(), CAPACITY);
+        assert_eq!(text.lines().count(), fit);
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        assert_eq!(first["status"], 200);
+        assert_eq!((&first["status"], &first["finish"]), (&200.into(), &"stop".into()));
+    }
+
+    #[test]
+    fn every_field_of_a_record_is_in_its_line() {
+        let text = || "t".to_owned();
+        let attempt = Attempt { provider: text(), key_name: text(), reason: text(), status: Some(429), rotated: true };
+        let executed = Executed {
+            id: text(),
+            name: text(),
+            server: text(),
+            duration_ms: 1.5,
+            is_error: false,
+            truncated_from_bytes: Some(9),
+        };
+        let record = Record {
+            error_type: Some(text()),
+            error_message: Some("a \"quoted\" one".into()),
+            virtual_key_id: text(),
+            virtual_key_name: text(),
+            key_id: text(),
+            key_name: text(),
+            attempts: vec![attempt],
+            first_token_ms: Some(0.25),
+            usage_cache_read: 1,
+            usage_cache_write: 2,
+            usage_reasoning: 3,
+            finish: Some(text()),
+            tools_offered: 4,
+            turns: 5,
+            tools_executed: vec![executed],
+            stopped: Some("max_depth"),
+            metadata: [(text(), text())].into(),
+            losses: vec![text()],
+            ..Record::default()
+        };
+        let line: serde_json::Value = serde_json::from_slice(&record.json()).unwrap();
+        assert_eq!(line["error_message"], "a \"quoted\" one");
+        assert_eq!(line["attempts"][0]["status"], 429);
+        assert_eq!(line["tools_executed"][0]["truncated_from_bytes"], 9);
+        // `Debug` knows every field; `error_class` is a metric's label alone.
+        let named = format!("{record:#?}");
+        let named = named.lines().filter(|line| line.starts_with("    ") && line.get(4..5) != Some(" "));
+        let names: Vec<&str> = named.filter_map(|line| line.trim().split_once(':').map(|(name, _)| name)).collect();
+        for name in names.iter().filter(|name| **name != "error_class") {
+            assert!(line.get(*name).is_some(), "{name} is not in the line");
+        }
+        assert!(names.len() > 30, "{names:?}");
     }
 }

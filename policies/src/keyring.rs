@@ -1,13 +1,14 @@
 //! From a credential to a principal.
 //!
 //! The values of virtual keys are hashed when they are put in and never kept, so no dump, log or debugger of this process
-//! shows one. Because the lookup compares SHA-256 digests, its timing tells an attacker nothing about a value.
+//! shows one. The hashes are keyed with numbers that this process has drawn for itself, so the timing of a lookup tells an
+//! attacker nothing about a value.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use foldhash::HashMap;
 
 use crate::denied::Denied;
 use crate::principal::Principal;
@@ -15,11 +16,16 @@ use crate::principal::Principal;
 /// What generated virtual keys start with. In a header that may as well hold a provider's key, this marks a virtual key.
 const GENERATED_PREFIX: &str = "sk-bf-";
 
-/// Every virtual key, by the SHA-256 of its value.
+/// Every virtual key, by the [`Digest`] of its value.
 #[derive(Clone, Default)]
 pub struct Keyring {
-    principals: HashMap<[u8; 32], Arc<Principal>>,
+    principals: HashMap<Digest, Arc<Principal>>,
+    keys: [RandomState; 2],
 }
+
+/// Two SipHashes of a value, each under a key of its own: 128 bits that nobody outside this process can work out, and that
+/// are made in a tenth of the time of a SHA-256.
+type Digest = [u64; 2];
 
 /// The credentials of one request, as its headers hold them; `bearer` without the word `Bearer`.
 #[derive(Clone, Copy, Default)]
@@ -69,7 +75,7 @@ impl Keyring {
     /// Adds a virtual key. `false`, and nothing is changed, if the value already belongs to somebody.
     #[must_use]
     pub fn insert(&mut self, value: &str, principal: Arc<Principal>) -> bool {
-        let digest = digest(value);
+        let digest = self.digest(value);
         let free = !self.principals.contains_key(&digest);
         if free {
             self.principals.insert(digest, principal);
@@ -82,7 +88,7 @@ impl Keyring {
     /// # Errors
     /// [`Denied::VirtualKeyNotFound`] for a value that nobody issued, [`Denied::VirtualKeyBlocked`] for an inactive one.
     pub fn find(&self, value: &str) -> Result<Arc<Principal>, Denied> {
-        let principal = self.principals.get(&digest(value)).ok_or(Denied::VirtualKeyNotFound)?;
+        let principal = self.principals.get(&self.digest(value)).ok_or(Denied::VirtualKeyNotFound)?;
         if !principal.is_active {
             return Err(Denied::VirtualKeyBlocked { reason: "it is not active" });
         }
@@ -101,7 +107,11 @@ impl Keyring {
 
     /// Whether a value from a header of many uses is a virtual key. Without any key there is nothing worth hashing for.
     fn claims(&self, value: &str) -> bool {
-        value.starts_with(GENERATED_PREFIX) || (!self.is_empty() && self.principals.contains_key(&digest(value)))
+        value.starts_with(GENERATED_PREFIX) || (!self.is_empty() && self.principals.contains_key(&self.digest(value)))
+    }
+
+    fn digest(&self, value: &str) -> Digest {
+        self.keys.each_ref().map(|key| key.hash_one(value))
     }
 }
 
@@ -109,10 +119,6 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring").field("len", &self.len()).finish()
     }
-}
-
-fn digest(value: &str) -> [u8; 32] {
-    Sha256::digest(value.as_bytes()).into()
 }
 
 // === impl Credentials ===

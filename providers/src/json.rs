@@ -196,6 +196,22 @@ impl<'a> Object<'a> {
         self.raw(key, buffer.format(number))
     }
 
+    /// What JSON has no number for (infinity, not a number) is `null`.
+    pub fn float(&mut self, key: &str, number: f64) -> &mut Self {
+        self.serialized(key, &number)
+    }
+
+    /// A value that writes itself; `null` if it fails to.
+    pub fn serialized(&mut self, key: &str, value: &impl serde::Serialize) -> &mut Self {
+        let out = self.key(key);
+        let start = out.len();
+        if serde_json::to_writer(&mut *out, value).is_err() {
+            out.truncate(start);
+            out.extend_from_slice(b"null");
+        }
+        self
+    }
+
     pub fn bool(&mut self, key: &str, value: bool) -> &mut Self {
         self.raw(key, if value { "true" } else { "false" })
     }
@@ -266,13 +282,21 @@ pub fn write_text(out: &mut Vec<u8>, text: &Text) {
 
 /// Escapes plain text and writes it between quotes.
 pub fn write_str(out: &mut Vec<u8>, plain: &str) {
-    if plain.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    if needs_no_escape(plain.as_bytes()) {
+        out.reserve(plain.len() + 2);
         out.push(b'"');
         out.extend_from_slice(plain.as_bytes());
         out.push(b'"');
     } else {
         write_text(out, &Text::from_plain(plain));
     }
+}
+
+/// Looks at blocks without leaving them early, which is what the compiler can do for all bytes of a block at once.
+fn needs_no_escape(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    blocks.iter().all(|block| block.iter().fold(true, |so_far, byte| so_far & plain(byte))) && rest.iter().all(plain)
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@
 //! What it does *not* do: follow redirects, decompress, read the environment's proxies, or repeat a request that may have
 //! reached the server. Only a request that was never written, because its pooled connection had died, is sent again.
 
+mod alarm;
 mod body;
 mod connect;
 mod fault;
 mod tls;
 
+pub use alarm::Alarm;
 pub use body::AnswerBody;
 
 use std::cell::Cell;
@@ -162,12 +164,13 @@ impl Transport {
         let Some(client) = self.mine() else { return Err(fault::no_authority(&call.uri)) };
         let timeouts = call.timeouts;
         let mut request = request_of(call);
-        let connection = capture_connection(&mut request);
         let (timer, limit) = timeouts.until_answer();
+        // A timer longer than the connector's own rings on an open connection; only a shorter one has to ask.
+        let connection = (limit <= self.connect_timeout).then(|| capture_connection(&mut request));
         let response = match tokio::time::timeout(limit, client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(fault::of_send(&error, &peer, self.connect_timeout)),
-            Err(_) if connection.connection_metadata().is_none() => {
+            Err(_) if connection.is_some_and(|connection| connection.connection_metadata().is_none()) => {
                 return Err(fault::unconnected(&peer, timer, limit));
             }
             Err(_) => return Err(fault::timed_out(&peer, timer, limit)),

@@ -1,21 +1,16 @@
 //! The gateway's own facts about one answer: `extra_fields` where the dialect has a place for it, headers everywhere.
 
 use bifrost_providers::Losses;
+use bifrost_providers::json::{Array, Object};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::ask::Ask;
 use super::grant::{Grant, ms};
+use super::names;
 
-// Made at compile time: a name made per request is checked per request.
-const PROVIDER: HeaderName = HeaderName::from_static("x-bifrost-provider");
-const ORIGINAL_MODEL: HeaderName = HeaderName::from_static("x-bifrost-original-model");
-const RESOLVED_MODEL: HeaderName = HeaderName::from_static("x-bifrost-resolved-model");
-const REQUEST_TYPE: HeaderName = HeaderName::from_static("x-bifrost-request-type");
-const FALLBACK_INDEX: HeaderName = HeaderName::from_static("x-bifrost-fallback-index");
-const UPSTREAM_LATENCY_MS: HeaderName = HeaderName::from_static("x-bifrost-upstream-latency-ms");
-const LOSSES: HeaderName = HeaderName::from_static("x-bifrost-losses");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// As many headers as [`headers`] ever adds, and `content-type`: room made once.
+const HEADERS: usize = 10;
 
 /// The tool loop's part.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,87 +38,75 @@ pub struct ExecutedCall {
     pub truncated_from_bytes: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct ExtraFields<'a> {
-    request_type: &'a str,
-    provider: &'a str,
-    original_model_requested: &'a str,
-    resolved_model_used: &'a str,
-    routing_info: RoutingInfo<'a>,
-    latency: f64,
-    upstream_latency: f64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    losses: Vec<LossFact<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mcp: Option<&'a LoopFacts>,
-}
-
-#[derive(Serialize)]
-struct RoutingInfo<'a> {
-    provider: &'a str,
-    model: &'a str,
-    key: &'a str,
-    is_fallback: bool,
-    fallback_index: usize,
-}
-
-#[derive(Serialize)]
-struct LossFact<'a> {
-    pointer: &'a str,
-    reason: &'a str,
-}
-
 /// The JSON object that becomes `extra_fields`.
 pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> String {
     let record = grant.facts();
-    let fields = ExtraFields {
-        request_type: record.request_type,
-        provider: &record.provider,
-        original_model_requested: &record.model_requested,
-        resolved_model_used: &record.model,
-        routing_info: RoutingInfo {
-            provider: &record.provider,
-            model: &record.model,
-            key: &record.key_name,
-            is_fallback: record.fallback_index > 0,
-            fallback_index: record.fallback_index,
-        },
-        latency: ms(grant.elapsed()),
-        upstream_latency: record.upstream_latency_ms,
-        losses: losses.iter().map(|loss| LossFact { pointer: &loss.pointer, reason: &loss.reason }).collect(),
-        mcp,
-    };
-    serde_json::to_string(&fields).unwrap_or_else(|_| "{}".to_owned())
+    let mut out = Vec::with_capacity(512);
+    let mut fields = Object::new(&mut out);
+    fields
+        .str("request_type", record.request_type)
+        .str("provider", &record.provider)
+        .str("original_model_requested", &record.model_requested)
+        .str("resolved_model_used", &record.model);
+    let mut routing = Object::new(fields.key("routing_info"));
+    routing
+        .str("provider", &record.provider)
+        .str("model", &record.model)
+        .str("key", &record.key_name)
+        .bool("is_fallback", record.fallback_index > 0)
+        .number("fallback_index", record.fallback_index as u64);
+    routing.end();
+    fields.float("latency", ms(grant.elapsed())).float("upstream_latency", record.upstream_latency_ms);
+    if !losses.is_empty() {
+        write_losses(fields.key("losses"), losses);
+    }
+    if let Some(mcp) = mcp {
+        fields.serialized("mcp", mcp);
+    }
+    fields.end();
+    // Written from texts alone.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn write_losses(out: &mut Vec<u8>, losses: &Losses) {
+    let mut list = Array::new(out);
+    for loss in losses.iter() {
+        let mut item = Object::new(list.item());
+        item.str("pointer", &loss.pointer).str("reason", &loss.reason);
+        item.end();
+    }
+    list.end();
 }
 
 /// Adds the `x-bifrost-*` headers and the request id.
 pub fn headers(headers: &mut HeaderMap, ask: &Ask, grant: &Grant, losses: usize) {
     let record = grant.facts();
-    set(headers, PROVIDER, &record.provider);
-    set(headers, ORIGINAL_MODEL, &record.model_requested);
-    set(headers, RESOLVED_MODEL, &record.model);
-    set(headers, REQUEST_TYPE, record.request_type);
+    headers.reserve(HEADERS);
+    set(headers, &names::PROVIDER, &record.provider);
+    set(headers, &names::ORIGINAL_MODEL, &record.model_requested);
+    set(headers, &names::RESOLVED_MODEL, &record.model);
+    headers.insert(&names::REQUEST_TYPE, HeaderValue::from_static(record.request_type));
     if record.fallback_index > 0 {
-        set(headers, FALLBACK_INDEX, &record.fallback_index.to_string());
+        headers.insert(&names::FALLBACK_INDEX, record.fallback_index.into());
     }
     if record.upstream_latency_ms > 0.0 {
-        set(headers, UPSTREAM_LATENCY_MS, &format!("{:.3}", record.upstream_latency_ms));
+        set(headers, &names::UPSTREAM_LATENCY_MS, &format!("{:.3}", record.upstream_latency_ms));
     }
     if losses > 0 {
-        set(headers, LOSSES, &losses.to_string());
+        headers.insert(&names::LOSSES, losses.into());
     }
     request_id(headers, ask);
 }
 
 /// The gateway's request id; a provider's own moves to `x-bifrost-upstream-request-id`.
 fn request_id(headers: &mut HeaderMap, ask: &Ask) {
-    if let Some(upstream) = headers.remove("x-request-id") {
-        headers.insert("x-bifrost-upstream-request-id", upstream);
+    if let Some(upstream) = headers.remove(&names::REQUEST_ID) {
+        headers.insert(&names::UPSTREAM_REQUEST_ID, upstream);
     }
-    set(headers, X_REQUEST_ID, &ask.request_id);
+    set(headers, &names::REQUEST_ID, &ask.request_id);
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: &str) {
     if value.is_empty() {
         return;
     }

@@ -7,8 +7,11 @@ use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::scan::Scan;
 use bifrost_providers::{Dialect, Malformed};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
+
+use super::names;
 
 /// One request as it arrived.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ const MAX_REQUEST_ID: usize = 128;
 impl Ask {
     /// The request id for these headers.
     pub fn request_id(headers: &HeaderMap) -> String {
-        text(headers, "x-request-id")
+        text(headers, &names::REQUEST_ID)
             .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
     }
@@ -47,12 +50,12 @@ impl Ask {
 
     /// Must the request be refused rather than lose something on the way (`x-bf-strict: true`)?
     pub fn strict(&self) -> bool {
-        text(&self.headers, "x-bf-strict").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        text(&self.headers, &names::STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// A number that keeps one conversation on one key (`x-bf-session-id`), so that the provider's prompt cache stays warm.
     pub fn affinity(&self) -> Option<u64> {
-        text(&self.headers, "x-bf-session-id").map(|session| affinity(session.as_bytes()))
+        text(&self.headers, &names::SESSION_ID).map(|session| affinity(session.as_bytes()))
     }
 
     /// The body's `fallbacks`.
@@ -92,23 +95,23 @@ pub fn is_model_name(name: &str) -> bool {
 /// Everything in the headers that may be a virtual key.
 pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
     Credentials {
-        vk_header: text(headers, "x-bf-vk"),
-        bearer: text(headers, "authorization").and_then(bearer),
-        x_api_key: text(headers, "x-api-key"),
-        api_key: text(headers, "api-key"),
-        x_goog_api_key: text(headers, "x-goog-api-key"),
+        vk_header: text(headers, &names::VIRTUAL_KEY),
+        bearer: text(headers, header::AUTHORIZATION).and_then(bearer),
+        x_api_key: text(headers, &names::X_API_KEY),
+        api_key: text(headers, &names::API_KEY),
+        x_goog_api_key: text(headers, &names::X_GOOG_API_KEY),
     }
 }
 
 /// A comma list in a header: `None` when the header is absent, empty when it is present and empty.
-pub fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
+pub fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     let items = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     Some(items.map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
-pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).map(HeaderValue::to_str)?.ok().map(str::trim)
 }
 
@@ -124,11 +127,11 @@ mod tests {
     #[test]
     fn absent_and_empty_lists_differ() {
         let mut headers = HeaderMap::new();
-        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), None);
-        headers.insert("x-bf-mcp-include-tools", HeaderValue::from_static(""));
-        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec![]));
-        headers.append("x-bf-mcp-include-tools", HeaderValue::from_static("fs-*, time-now"));
-        assert_eq!(list(&headers, "x-bf-mcp-include-tools"), Some(vec!["fs-*".into(), "time-now".into()]));
+        assert_eq!(list(&headers, &names::INCLUDE_TOOLS), None);
+        headers.insert(&names::INCLUDE_TOOLS, HeaderValue::from_static(""));
+        assert_eq!(list(&headers, &names::INCLUDE_TOOLS), Some(vec![]));
+        headers.append(&names::INCLUDE_TOOLS, HeaderValue::from_static("fs-*, time-now"));
+        assert_eq!(list(&headers, &names::INCLUDE_TOOLS), Some(vec!["fs-*".into(), "time-now".into()]));
     }
 
     #[test]

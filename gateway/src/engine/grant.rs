@@ -149,7 +149,7 @@ impl Grant {
         if !self.record.provider.is_empty() {
             self.engine.metrics.finished(&self.labels(), &self.record);
         }
-        self.engine.log.push(std::mem::take(&mut *self.record));
+        self.engine.log.push(&self.record);
     }
 
     fn labels(&self) -> Labels {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::ask::{self, Ask};
 use super::journal;
 use super::lane::Lane;
+use super::names;
 use super::offer::Offer;
 use super::refusal::Refusal;
 use crate::state::{Engine, ProviderState, State};
@@ -151,8 +152,8 @@ impl Plan {
 
     /// The provider key that the caller insists on, if it does.
     pub fn pinned(&self) -> Option<Pinned<'_>> {
-        ask::text(&self.ask.headers, "x-bf-api-key-id")
+        ask::text(&self.ask.headers, &names::PROVIDER_KEY_ID)
             .map(Pinned::Id)
-            .or_else(|| ask::text(&self.ask.headers, "x-bf-api-key").map(Pinned::Name))
+            .or_else(|| ask::text(&self.ask.headers, &names::PROVIDER_KEY_NAME).map(Pinned::Name))
     }
 }

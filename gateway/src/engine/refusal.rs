@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::answer::{Reply, ReplyBody};
+use super::names;
 
 /// The end of a request that gets no answer.
 #[derive(Debug)]
@@ -175,17 +176,17 @@ impl Refusal {
                 wait = failure.retry_after;
                 if failure.kind == FailureKind::Credential {
                     // Somebody has to mend the keys first.
-                    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                    headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
             }
             Self::Denied(denied) => {
                 wait = denied.retry_after();
                 if !denied.should_retry() {
-                    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                    headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
             }
             Self::Malformed(_) | Self::Strict(_) | Self::ThreadUnsupported | Self::Http { .. } => {
-                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+                headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
             }
             Self::RunDeadline(_) => {}
         }

@@ -4,7 +4,6 @@
 //! client that did not ask for it, a missing `[DONE]` or `message_stop` supplied.
 
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,10 +12,11 @@ use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::sse::Event;
 use bifrost_providers::tap::Seen;
+use bifrost_providers::transport::Alarm;
 use bifrost_providers::{Dialect, Failure, Losses};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use super::annex;
 use super::dispatch::Served;
@@ -40,8 +40,8 @@ pub struct RelayBody {
     last: Option<Bytes>,
     finished: bool,
     /// Rings when a reply that is complete has still not been ended by its provider.
-    grace: Option<Pin<Box<Sleep>>>,
-    linger: Option<Pin<Box<Sleep>>>,
+    grace: Option<Alarm>,
+    linger: Option<Alarm>,
     closed: bool,
 }
 
@@ -119,7 +119,7 @@ impl RelayBody {
             let tap = self.held.tap();
             grant.succeed(tap.usage().as_ref(), tap.finish().map(|finish| finish.to_plain().into_owned()));
         }
-        self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        self.linger = Some(Alarm::at(Instant::now() + LINGER));
     }
 
     fn fail(&mut self, failure: Box<Failure>, out: &mut Outgoing) {
@@ -140,8 +140,8 @@ impl RelayBody {
         if !self.held.tap().is_complete() || self.linger.is_some() || self.closed {
             return;
         }
-        let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        if grace.as_mut().poll(cx).is_ready() {
+        let grace = self.grace.get_or_insert_with(|| Alarm::at(Instant::now() + LINGER));
+        if grace.poll(cx).is_ready() {
             self.end_of_body(out);
         }
     }
@@ -150,7 +150,7 @@ impl RelayBody {
         if self.held.poll_end(cx).is_ready() {
             return Poll::Ready(());
         }
-        self.linger.as_mut().map_or(Poll::Ready(()), |sleep| sleep.as_mut().poll(cx))
+        self.linger.as_mut().map_or(Poll::Ready(()), |alarm| alarm.poll(cx))
     }
 }
 

@@ -7,16 +7,13 @@ use bifrost_mcp::{Caller, Rights, Selection};
 use bifrost_policies::{AllowList, Principal};
 use http::HeaderMap;
 
-use super::ask;
+use super::{ask, names};
 use crate::state::State;
-
-const CLIENTS: &str = "x-bf-mcp-include-clients";
-const TOOLS: &str = "x-bf-mcp-include-tools";
 
 /// The tools to add to a chat request; `None` where there are none, or where the operator adds them only on demand.
 pub fn offered(state: &State, headers: &HeaderMap, principal: Option<&Principal>) -> Option<Selection> {
     let on_demand = !state.auto_inject;
-    if on_demand && !headers.contains_key(CLIENTS) && !headers.contains_key(TOOLS) {
+    if on_demand && !headers.contains_key(&names::INCLUDE_CLIENTS) && !headers.contains_key(&names::INCLUDE_TOOLS) {
         return None;
     }
     if state.hub.catalog().tools().is_empty() {
@@ -27,8 +24,8 @@ pub fn offered(state: &State, headers: &HeaderMap, principal: Option<&Principal>
 
 /// Every tool that this caller may see and run.
 pub fn allowed(state: &State, headers: &HeaderMap, principal: Option<&Principal>) -> Selection {
-    let clients = ask::list(headers, CLIENTS);
-    let tools = ask::list(headers, TOOLS);
+    let clients = ask::list(headers, &names::INCLUDE_CLIENTS);
+    let tools = ask::list(headers, &names::INCLUDE_TOOLS);
     let rights = principal.map_or(Rights::All, rights);
     let caller = Caller { include_clients: clients.as_deref(), include_tools: tools.as_deref(), rights: &rights };
     Selection::new(&state.hub.catalog(), &caller)

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::engine::refusal::Refusal;
@@ -13,7 +14,11 @@ use crate::engine::refusal::Refusal;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The whole body, or why not: 413 before anything is buffered where the length is announced, 408, 415.
-pub async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Refusal> {
+pub async fn collect<B>(headers: &HeaderMap, body: B, cap: usize) -> Result<Bytes, Refusal>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
     refuse_encodings(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > cap) {

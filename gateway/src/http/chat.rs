@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::scan::Scan;
+use http::Request;
+use hyper::body::Incoming;
 
 use super::{Prefix, body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
@@ -15,7 +16,7 @@ use crate::engine::ask::Ask;
 use crate::engine::serve;
 use crate::state::Engine;
 
-pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request) -> Response {
+pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request<Incoming>) -> Response {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let cap = engine.state().max_body_bytes;

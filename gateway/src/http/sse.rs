@@ -8,14 +8,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bifrost_providers::Dialect;
 use bifrost_providers::dialect::WriterOptions;
+use bifrost_providers::transport::Alarm;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use crate::engine::answer::{Reply, ReplyBody, StreamBody};
 
@@ -66,7 +67,7 @@ struct Paced {
     every: Duration,
     /// When something was sent last. The timer is only moved when it rings, not for every chunk.
     last: Instant,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     /// A ping is owed at once.
     due: bool,
 }
@@ -80,8 +81,8 @@ enum Stage {
 
 impl Paced {
     fn new(stage: Stage, dialect: Dialect, every: Duration) -> Self {
-        let timer = Box::pin(tokio::time::sleep(every));
-        Self { stage, dialect, every, last: Instant::now(), timer, due: false }
+        let last = Instant::now();
+        Self { stage, dialect, every, last, alarm: Alarm::at(last + every), due: false }
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -121,11 +122,11 @@ impl Paced {
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
+        while self.alarm.poll(cx).is_ready() {
             let quiet = self.last.elapsed();
             let due = quiet >= self.every;
             let rest = if due { self.every } else { self.every.saturating_sub(quiet) };
-            self.timer.as_mut().reset(tokio::time::Instant::now() + rest);
+            self.alarm.reset(Instant::now() + rest);
             if due {
                 return Poll::Ready(());
             }

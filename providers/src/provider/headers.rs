@@ -45,18 +45,12 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
         Dialect::AnthropicMessages => FORWARDED_TO_ANTHROPIC,
         Dialect::OpenAiChat => FORWARDED_TO_OPENAI,
     };
-    pick(client, FORWARDED.iter().chain(own))
+    pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }
 
 /// The headers of a provider's answer that a client gets back.
 pub fn returnable(answer: &HeaderMap) -> HeaderMap {
-    let mut returned = pick(answer, RETURNED.iter());
-    for (name, value) in answer {
-        if RETURNED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)) {
-            returned.append(name, value.clone());
-        }
-    }
-    returned
+    pick(answer, |name| RETURNED.contains(&name) || RETURNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Must never go upstream from a client, not even when the client says so (`x-bf-eh-<name>`).
@@ -71,12 +65,11 @@ pub(super) fn is_framing(name: &HeaderName) -> bool {
     FRAMING.contains(&name.as_str())
 }
 
-fn pick<'a>(from: &HeaderMap, names: impl Iterator<Item = &'a &'static str>) -> HeaderMap {
+/// One pass over the few headers there are is cheaper than a lookup for each of the many that may be.
+fn pick(from: &HeaderMap, wanted: impl Fn(&str) -> bool) -> HeaderMap {
     let mut picked = HeaderMap::new();
-    for name in names {
-        for value in from.get_all(*name) {
-            picked.append(HeaderName::from_static(name), value.clone());
-        }
+    for (name, value) in from.iter().filter(|(name, _)| wanted(name.as_str())) {
+        picked.append(name, value.clone());
     }
     picked
 }

@@ -1,7 +1,7 @@
 //! The body of an answer, under its timers.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::Timeouts;
 use super::fault::{self, Timer};
+use super::{Alarm, Timeouts};
 use crate::Failure;
 
 /// The bytes of an answer as they come. Ends with a failure when it falls silent, takes too long or breaks; dropping it
@@ -25,14 +25,14 @@ pub struct AnswerBody {
     watch: Watch,
 }
 
-/// The idle and the total timer on one `Sleep`, which is made at the first silence and armed again only after it rang, so
+/// The idle and the total timer on one [`Alarm`], which is made at the first silence and armed again only after it rang, so
 /// that a chunk costs a store and not a trip to the timer wheel.
 struct Watch {
     idle: Duration,
     total: Option<Deadline>,
     /// Since when there is nothing to read; `None` while bytes flow.
     quiet_since: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Option<Alarm>,
 }
 
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 impl AnswerBody {
     pub(super) fn new(incoming: Incoming, peer: Authority, timeouts: Timeouts, started: Instant) -> Self {
         let total = timeouts.total.map(|limit| Deadline::after(started, limit));
-        let watch = Watch { idle: timeouts.idle, total, quiet_since: None, sleep: None };
+        let watch = Watch { idle: timeouts.idle, total, quiet_since: None, alarm: None };
         Self { incoming: Some(incoming), peer, watch }
     }
 
@@ -134,13 +134,13 @@ impl Watch {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Option<(Timer, Duration)> {
         let quiet_since = *self.quiet_since.get_or_insert_with(Instant::now);
         let (timer, next) = self.next(quiet_since);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.at)));
-        while sleep.as_mut().poll(cx).is_ready() {
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::at(next.at));
+        while alarm.poll(cx).is_ready() {
             if Instant::now() >= next.at {
                 return Some((timer, next.limit));
             }
             // It was armed for an earlier silence, which bytes have ended since.
-            sleep.as_mut().reset(next.at);
+            alarm.reset(next.at);
         }
         None
     }
