@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::annex;
 use super::dispatch::Served;
+use super::gather::Gather;
 use super::grant::Grant;
 use super::hold::Held;
 use super::refusal::Refusal;
@@ -62,7 +63,7 @@ impl RelayBody {
     }
 
     /// Takes one event; what the client gets of it goes to `out`.
-    fn take(&mut self, event: Event, seen: &Seen, out: &mut Outgoing) {
+    fn take(&mut self, event: Event, seen: &Seen, out: &mut Gather) {
         match seen {
             // The client did not ask for it; the gateway did.
             Seen::Usage if self.served.hide_usage => {}
@@ -92,19 +93,19 @@ impl RelayBody {
     }
 
     /// The held chunk was not the last one after all.
-    fn release(&mut self, out: &mut Outgoing) {
+    fn release(&mut self, out: &mut Gather) {
         if let Some(last) = self.last.take() {
             out.push(last);
         }
     }
 
-    fn release_with_annex(&mut self, out: &mut Outgoing) {
+    fn release_with_annex(&mut self, out: &mut Gather) {
         let (Some(last), Some(grant)) = (self.last.take(), self.grant.as_ref()) else { return };
         out.push(with_annex(&last, &annex::extra_fields(grant, &self.losses, None)));
     }
 
     /// The body ended without its terminator: fine after the finish, a broken stream before.
-    fn end_of_body(&mut self, out: &mut Outgoing) {
+    fn end_of_body(&mut self, out: &mut Gather) {
         if self.finished {
             self.release_with_annex(out);
             out.push(Bytes::from_static(terminator(self.dialect)));
@@ -122,7 +123,7 @@ impl RelayBody {
         self.linger = Some(Alarm::at(Instant::now() + LINGER));
     }
 
-    fn fail(&mut self, failure: Box<Failure>, out: &mut Outgoing) {
+    fn fail(&mut self, failure: Box<Failure>, out: &mut Gather) {
         self.release(out);
         let refusal = Refusal::Failed { provider: self.served.provider.clone(), upstream: self.dialect, failure };
         let mut event = Vec::new();
@@ -136,7 +137,7 @@ impl RelayBody {
     }
 
     /// A provider that has said everything, and then only pings, is not waited for.
-    fn poll_grace(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) {
+    fn poll_grace(&mut self, cx: &mut Context<'_>, out: &mut Gather) {
         if !self.held.tap().is_complete() || self.linger.is_some() || self.closed {
             return;
         }
@@ -169,7 +170,7 @@ impl Body for RelayBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        let mut out = Outgoing::default();
+        let mut out = Gather::default();
         while !this.closed && this.linger.is_none() {
             match this.held.poll_next(cx) {
                 Poll::Pending => break,
@@ -200,33 +201,6 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::OpenAiChat => b"data: [DONE]\n\n",
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-    }
-}
-
-/// Bytes for the client: one event stays the slice it is, several are joined.
-#[derive(Default)]
-struct Outgoing {
-    only: Option<Bytes>,
-    joined: BytesMut,
-}
-
-impl Outgoing {
-    fn push(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.only.is_none() && self.joined.is_empty() {
-            self.only = Some(bytes);
-            return;
-        }
-        if let Some(first) = self.only.take() {
-            self.joined.extend_from_slice(&first);
-        }
-        self.joined.extend_from_slice(&bytes);
-    }
-
-    fn take(&mut self) -> Option<Bytes> {
-        self.only.take().or_else(|| (!self.joined.is_empty()).then(|| self.joined.split().freeze()))
     }
 }
 
@@ -264,16 +238,5 @@ mod tests {
         ] {
             assert_eq!(with_annex(&Bytes::from(body), r#"{"x":1}"#), want);
         }
-    }
-
-    #[test]
-    fn one_event_is_not_copied() {
-        let event = Bytes::from_static(b"data: 1\n\n");
-        let mut out = Outgoing::default();
-        out.push(event.clone());
-        assert_eq!(out.take().unwrap().as_ptr(), event.as_ptr());
-        out.push(event.clone());
-        out.push(event);
-        assert_eq!(out.take().unwrap(), "data: 1\n\ndata: 1\n\n");
     }
 }
