@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Right};
 use crate::provider;
 
 /// The longest that an answer may take.
@@ -28,8 +28,7 @@ const READ: usize = 16 << 10;
 pub(crate) struct Ask {
     to: SocketAddr,
     bytes: Vec<u8>,
-    /// What the right answer says.
-    expected: &'static [u8],
+    right: Right,
 }
 
 /// What the requests of one caller came to.
@@ -88,65 +87,84 @@ impl Schedule {
 
 // === Callers ===
 
-async fn busy_caller(ask: &Ask, until: Instant) -> Tally {
-    let (mut tally, mut connection, mut answer) = (Tally::default(), None, Answer::default());
-    while Instant::now() < until && tally.errors < ERRORS {
-        let began = Instant::now();
-        let asked = tokio::time::timeout(PATIENCE, exchange(ask, &mut connection, &mut answer)).await;
-        let outcome = asked.context("no answer in time").flatten();
-        if outcome.is_err() {
-            connection = None;
-        }
-        tally.count(began, outcome);
-    }
-    tally
+/// A caller's connection, for as long as it can be used, and what it reads with.
+#[derive(Debug)]
+struct Caller<S> {
+    connection: Option<S>,
+    answer: Answer,
+    buffer: Vec<u8>,
 }
 
-async fn exchange(ask: &Ask, connection: &mut Option<TcpStream>, answer: &mut Answer) -> anyhow::Result<()> {
-    let stream = match connection {
-        Some(stream) => stream,
-        None => connection.insert(TcpStream::connect(ask.to).await?),
-    };
-    stream.set_nodelay(true)?;
-    stream.write_all(&ask.bytes).await?;
-    answer.clear();
-    let mut read = Vec::with_capacity(READ);
-    loop {
-        read.clear();
-        stream.read_buf(&mut read).await?;
-        if answer.add(&read)? {
-            return ask.check(answer);
-        }
+async fn busy_caller(ask: &Ask, until: Instant) -> Tally {
+    let (mut tally, mut caller) = (Tally::default(), Caller::new());
+    while Instant::now() < until && tally.errors < ERRORS {
+        let began = Instant::now();
+        let asked = tokio::time::timeout(PATIENCE, caller.exchange(ask)).await;
+        tally.count(began, caller.judge(ask, asked.context("no answer in time").flatten()));
     }
+    tally
 }
 
 fn punctual_caller(ask: &Ask, schedule: &Schedule) -> Tally {
-    let (mut tally, mut answer) = (Tally::default(), Answer::default());
-    let mut connection = connect(ask).ok();
+    let (mut tally, mut caller) = (Tally::default(), Caller::new());
+    caller.connection = connect(ask).ok();
     while tally.errors < ERRORS {
         let Some(due) = schedule.next() else { break };
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        let outcome = blocking_exchange(ask, &mut connection, &mut answer);
-        if outcome.is_err() {
-            connection = None;
-        }
-        tally.count(due, outcome);
+        let asked = caller.exchange_blocking(ask);
+        tally.count(due, caller.judge(ask, asked));
     }
     tally
 }
 
-fn blocking_exchange(ask: &Ask, connection: &mut Option<BlockingStream>, answer: &mut Answer) -> anyhow::Result<()> {
-    let stream = match connection {
-        Some(stream) => stream,
-        None => connection.insert(connect(ask)?),
-    };
-    stream.write_all(&ask.bytes)?;
-    answer.clear();
-    let mut buffer = vec![0; READ];
-    loop {
-        let length = stream.read(&mut buffer)?;
-        if answer.add(buffer.get(..length).unwrap_or_default())? {
-            return ask.check(answer);
+impl<S> Caller<S> {
+    fn new() -> Self {
+        Self { connection: None, answer: Answer::default(), buffer: vec![0; READ] }
+    }
+
+    /// Is it the right answer? The next request gets a new connection unless this one is known to be good.
+    fn judge(&mut self, ask: &Ask, asked: anyhow::Result<()>) -> anyhow::Result<()> {
+        if asked.is_err() || !self.answer.keeps() {
+            self.connection = None;
+        }
+        asked.and_then(|()| self.answer.check(&ask.right))
+    }
+}
+
+impl Caller<TcpStream> {
+    async fn exchange(&mut self, ask: &Ask) -> anyhow::Result<()> {
+        let stream = match &mut self.connection {
+            Some(stream) => stream,
+            empty => {
+                let stream = TcpStream::connect(ask.to).await?;
+                stream.set_nodelay(true)?;
+                empty.insert(stream)
+            }
+        };
+        stream.write_all(&ask.bytes).await?;
+        self.answer.clear();
+        loop {
+            let length = stream.read(&mut self.buffer).await?;
+            if self.answer.add(self.buffer.get(..length).unwrap_or_default())? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Caller<BlockingStream> {
+    fn exchange_blocking(&mut self, ask: &Ask) -> anyhow::Result<()> {
+        let stream = match &mut self.connection {
+            Some(stream) => stream,
+            empty => empty.insert(connect(ask)?),
+        };
+        stream.write_all(&ask.bytes)?;
+        self.answer.clear();
+        loop {
+            let length = stream.read(&mut self.buffer)?;
+            if self.answer.add(self.buffer.get(..length).unwrap_or_default())? {
+                return Ok(());
+            }
         }
     }
 }
@@ -161,7 +179,7 @@ fn connect(ask: &Ask) -> anyhow::Result<BlockingStream> {
 // === impl Ask ===
 
 impl Ask {
-    /// A POST of this body. The answer is right if it has the words of the provider's answer, or for a stream its end.
+    /// A POST of this body, which asks for a stream or not.
     pub(crate) fn new(url: &str, headers: &[String], body: &str, stream: bool) -> anyhow::Result<Self> {
         let rest = url.strip_prefix("http://").context("only http:// is measured")?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -171,15 +189,8 @@ impl Ask {
             "POST /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
         );
         let to = host.parse().with_context(|| format!("{host} is not an address and a port"))?;
-        let expected = if stream { b"data: [DONE]".as_slice() } else { provider::WORDS.as_bytes() };
-        Ok(Self { to, bytes: bytes.into_bytes(), expected })
-    }
-
-    fn check(&self, answer: &Answer) -> anyhow::Result<()> {
-        if !answer.says(self.expected) {
-            bail!("not the right answer: {}", answer.text());
-        }
-        Ok(())
+        let right = if stream { provider::STREAM } else { provider::REPLY };
+        Ok(Self { to, bytes: bytes.into_bytes(), right })
     }
 }
 
@@ -218,4 +229,96 @@ fn summary(tallies: Vec<Tally>, took: Duration) -> anyhow::Result<Value> {
 
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    /// A server that gives every connection the same bytes for each request, in pieces of so many bytes, and ends it after so
+    /// many requests.
+    async fn server(answer: String, piece: usize, requests: usize) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let (connections, answer) = (TaskTracker::new(), std::sync::Arc::new(answer));
+        connections.clone().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, answer.clone(), piece, requests));
+            }
+        });
+        Ok(address)
+    }
+
+    async fn serve(mut stream: TcpStream, answer: std::sync::Arc<String>, piece: usize, requests: usize) {
+        let mut request = Vec::new();
+        for _ in 0..requests {
+            request.clear();
+            while !request.ends_with(b"}") {
+                if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+                    return;
+                }
+            }
+            for piece in answer.as_bytes().chunks(piece) {
+                if stream.write_all(piece).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// A stream as nginx passes it on: cut anywhere, here into chunks of so many bytes.
+    fn stream(texts: usize, chunk: usize, connection: &str) -> String {
+        let body = format!("data: {{{}}}\n\n", provider::STREAM.words).repeat(texts) + provider::STREAM.end;
+        let chunks = body.as_bytes().chunks(chunk).map(|chunk| {
+            let text = std::str::from_utf8(chunk).unwrap();
+            format!("{:x}\r\n{text}\r\n", chunk.len())
+        });
+        let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{connection}\r\n");
+        format!("{head}{}0\r\n\r\n", chunks.collect::<String>())
+    }
+
+    async fn check(answer: String, piece: usize, requests: usize) -> (Value, Value) {
+        let address = server(answer, piece, requests).await.unwrap();
+        let ask = Ask::new(&format!("http://{address}/v1"), &[], "{}", true).unwrap();
+        let busy = closed(&ask, 4, Duration::from_millis(50)).await.unwrap();
+        let punctual = move || open(&ask, 200.0, Duration::from_millis(50)).unwrap();
+        (busy, tokio::task::spawn_blocking(punctual).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_right_however_it_is_cut() {
+        for (chunk, piece) in [(7, 4096), (4096, 11), (1000, 1000), (13, 1)] {
+            let (busy, punctual) = check(stream(64, chunk, ""), piece, usize::MAX).await;
+            assert_eq!((&busy["errors"], &punctual["errors"]), (&json!(0), &json!(0)), "{busy} {punctual}");
+            assert!(busy["requests"].as_u64() >= Some(4));
+            assert_eq!(punctual["requests"], 10);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_in_good_order_is_opened_again() {
+        let (busy, punctual) = check(stream(64, 4096, "connection: close\r\n"), 4096, 1).await;
+        assert_eq!((&busy["errors"], &punctual["errors"]), (&json!(0), &json!(0)), "{busy} {punctual}");
+        assert_eq!(punctual["requests"], 10);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_answer_is_an_error_and_is_shown() {
+        let (busy, punctual) = check(stream(63, 4096, ""), 4096, usize::MAX).await;
+        assert_eq!((&busy["requests"], &punctual["requests"]), (&json!(0), &json!(0)));
+        assert_eq!(punctual["errors"], 10);
+        assert!(busy["first_error"].as_str().unwrap().contains("63 times, not 64"), "{busy}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_too_soon_is_an_error() {
+        let whole = stream(64, 4096, "");
+        let (busy, punctual) = check(whole[..whole.len() - 1].to_owned(), 4096, 1).await;
+        assert_eq!((&busy["requests"], &punctual["requests"]), (&json!(0), &json!(0)));
+        assert!(busy["first_error"].as_str().unwrap().contains("ended in the middle"), "{busy}");
+    }
 }

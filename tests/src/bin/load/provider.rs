@@ -9,11 +9,12 @@ use http_body_util::{BodyExt as _, Either, Full};
 use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
-/// In every answer that is a text: by this the callers know that they got one.
-pub(crate) const WORDS: &str = "The quick brown fox jumps over the lazy dog";
+use crate::answer::Right;
 
-/// Chunks of text in a stream, each flushed by itself.
-const CHUNKS: usize = 64;
+/// By this the callers know that they got all of a text.
+pub(crate) const REPLY: Right = Right { words: "The quick brown fox jumps over the lazy dog", times: 7, end: "}" };
+/// The same for a stream. So many chunks of text, each flushed by itself.
+pub(crate) const STREAM: Right = Right { words: r#""content":" fox""#, times: 64, end: "data: [DONE]\n\n" };
 
 type Body = Either<Full<Bytes>, Chunks>;
 
@@ -39,8 +40,9 @@ struct Canned {
 impl Canned {
     fn new() -> Self {
         let text =
-            format!("{WORDS} while the gateway passes each byte of this answer on from the model to its caller. ");
-        let reply = reply(&json!({"role": "assistant", "content": text.repeat(7), "refusal": null}), "stop");
+            [REPLY.words, " while the gateway passes each byte of this answer on from the model to its caller. "];
+        let text = text.concat().repeat(REPLY.times);
+        let reply = reply(&json!({"role": "assistant", "content": text, "refusal": null}), "stop");
         Self {
             reply: Bytes::from(reply.to_string()),
             first: chunk(&json!({"role": "assistant", "content": "", "refusal": null}), None),
@@ -58,7 +60,9 @@ impl Canned {
         let call = (has(r#""tools":["#) && !has(r#""role":"tool""#)).then(|| first_call(request)).flatten();
         match (call, stream) {
             (None, false) => whole(self.reply.clone()),
-            (None, true) => streamed(Chunks::new(self.first.clone(), self.chunk.clone(), CHUNKS, self.tail.clone())),
+            (None, true) => {
+                streamed(Chunks::new(self.first.clone(), self.chunk.clone(), STREAM.times, self.tail.clone()))
+            }
             (Some(call), false) => {
                 let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
                 whole(Bytes::from(reply(&message, "tool_calls").to_string()))
@@ -168,11 +172,12 @@ mod tests {
     async fn it_answers_with_a_text_a_stream_or_a_call() {
         let text = body(&json!({"model": "m"})).await;
         assert!((1_200..1_800).contains(&text.len()), "{} bytes", text.len());
-        assert!(text.contains(WORDS));
+        assert_eq!(text.matches(REPLY.words).count(), REPLY.times);
+        assert!(text.ends_with(REPLY.end));
 
         let stream = body(&json!({"model": "m", "stream": true})).await;
-        assert_eq!(stream.matches(" fox").count(), CHUNKS);
-        assert!(stream.ends_with("data: [DONE]\n\n"));
+        assert_eq!(stream.matches(STREAM.words).count(), STREAM.times);
+        assert!(stream.ends_with(STREAM.end));
 
         let parameters = json!({"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}});
         let tools = json!([{"type": "function", "function": {"name": "add", "parameters": parameters}}]);
@@ -181,6 +186,6 @@ mod tests {
         assert_eq!(function, &json!({"name": "add", "arguments": r#"{"a":1,"b":"x"}"#}));
 
         let after = body(&json!({"tools": tools, "messages": [{"role": "tool", "content": "2"}]})).await;
-        assert!(after.contains(WORDS));
+        assert!(after.contains(REPLY.words));
     }
 }
