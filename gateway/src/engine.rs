@@ -123,20 +123,31 @@ fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Offers the gateway's tools, where the caller may see any.
+/// Puts back what the caller's conversation lacks of earlier turns, and offers the gateway's tools where the caller may see
+/// any.
 fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Refusal> {
-    let selection = select::offered(&plan.state, &plan.ask.headers, plan.principal.as_deref());
-    let Some(selection) = selection else { return Ok(()) };
-    if scan.n.is_some_and(|choices| choices > 1) {
+    let mut offered = select::offered(&plan.state, &plan.ask.headers, plan.principal.as_deref());
+    let one_choice = scan.n.is_none_or(|choices| choices <= 1);
+    if !one_choice && offered.take().is_some() {
         plan.noted.push("/n", "the gateway's tools are not offered when more than one choice is asked for");
-        return Ok(());
     }
+    let selection = if let Some(selection) = offered {
+        plan.decode()?;
+        plan.restore();
+        selection
+    } else {
+        // What was run for this conversation belongs to it, whatever the caller wants to see of the tools now. A model that
+        // calls one of them again is told that it is not to be had.
+        if !plan.restore_if_known() || !one_choice {
+            return Ok(());
+        }
+        select::nothing(&plan.state, plan.principal.as_deref())
+    };
     let chat = plan.decode()?;
     let offer = Offer::new(selection, chat);
     offer.merge(chat);
     grant.record().tools_offered = offer.count() as u64;
     plan.offer = Some(offer);
-    plan.restore();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bifrost_tests::{Cell, Gateway, Setup, cells, eventually, streams};
+use bifrost_tests::{Cell, Chat, Gateway, Setup, Style, cells, eventually, streams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -44,6 +44,71 @@ async fn a_clients_calls_of_two_rounds_are_restored_together() {
         let told = cell.told(&gateway, &chat.results(&second, |_| "d".into())).await;
         assert_eq!(told.text, "a; b; c; d", "{cell:?}");
     }
+}
+
+/// Ways to be offered none of the gateway's tools: a header, or a field.
+fn narrowed(chat: Chat, how: &str) -> Chat {
+    match how {
+        "n" => chat.set("n", json!(2)),
+        header => chat.header(header, ""),
+    }
+}
+
+#[tokio::test]
+async fn a_follow_up_that_narrows_the_tools_to_nothing_is_restored_all_the_same() {
+    for cell in cells() {
+        for how in ["x-bf-mcp-include-tools", "x-bf-mcp-include-clients", "n"] {
+            // Anthropic has no `n`, and the reader of streams follows one choice.
+            if how == "n" && (cell.client == Style::Anthropic || cell.stream) {
+                continue;
+            }
+            let gateway = world().await;
+            let script = r#"[call: demo-echo {"text":"ours"}][call: mine {"q":"x"}][then][say: {results}]"#;
+            let chat = cell.chat(script).tool("mine");
+            let first = cell.told(&gateway, &chat).await;
+            assert_eq!(first.called(), ["mine"], "{cell:?}");
+            let told = cell.told(&gateway, &narrowed(chat.results(&first, |_| "theirs".into()), how)).await;
+            assert_eq!(told.text, "ours; theirs", "{cell:?} {how}: the model sees both results");
+            assert_eq!(ran(&gateway), 1, "{cell:?} {how}: nothing runs twice");
+            let last = gateway.asked(cell.provider.name()).pop().unwrap();
+            assert_eq!(last["tools"].as_array().map(Vec::len), Some(1), "{cell:?} {how}: only the caller's own tool");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restored_call_that_is_made_again_is_answered_and_not_shown() {
+    let gateway = world().await;
+    for cell in cells() {
+        let before = ran(&gateway);
+        let script = r#"[call: demo-echo {"text":"ours"}][call: mine {"q":"x"}][then]
+            [call: demo-echo {"text":"again"}][then][say: {results}]"#;
+        let chat = cell.chat(script).tool("mine");
+        let first = cell.told(&gateway, &chat).await;
+        let next = chat.results(&first, |_| "theirs".into()).header("x-bf-mcp-include-tools", "");
+        let told = cell.told(&gateway, &next).await;
+        assert_eq!(told.called(), [""; 0], "{cell:?}");
+        assert!(told.text.contains("filtered by request context"), "{cell:?}: {}", told.text);
+        assert_eq!(ran(&gateway), before + 1, "{cell:?}: what is not offered does not run");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_lacks_nothing_stays_on_the_relay_lane() {
+    let gateway = world().await;
+    let script = r#"[call: demo-echo {"text":"ours"}][call: mine {"q":"x"}][then][say: {results}]"#;
+    let kept = Chat::openai("openai/scripted-small", script).tool("mine");
+    gateway.ask(&kept).await.told();
+    // Not of this gateway's making, and with a field that only a relayed request keeps as it is written.
+    let chat = Chat::openai("openai/scripted-small", r#"[call: mine {"q":"x"}][then][say: {results}]"#).tool("mine");
+    let chat = chat.header("x-bf-mcp-include-tools", "");
+    let first = gateway.ask(&chat).await.told();
+    let next = chat.results(&first, |_| "theirs".into()).set("temperature", json!(0.50));
+    let body = next.body.to_string().replace("\"temperature\":0.5", "\"temperature\" : 0.50");
+    let answer = gateway.post(next.path(), &[("x-bf-mcp-include-tools", "")], body).await;
+    assert_eq!(answer.told().text, "theirs");
+    let sent = gateway.upstream("openai").requests().pop().unwrap();
+    assert!(String::from_utf8_lossy(&sent.body).contains("\"temperature\" : 0.50"), "{:?}", sent.body);
 }
 
 #[tokio::test]

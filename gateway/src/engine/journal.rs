@@ -7,11 +7,12 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bifrost_policies::affinity;
-use bifrost_providers::Text;
 use bifrost_providers::chat::{Message, Part, PartKind, ToolCall};
+use bifrost_providers::{Dialect, Text};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
@@ -24,6 +25,17 @@ pub type Stretch = Arc<Vec<Message>>;
 pub trait Journal: Send + Sync + Debug {
     fn keep(&self, place: &str, call_ids: &[String], stretch: Stretch);
     fn find(&self, place: &str, call_id: &str) -> Option<Stretch>;
+    /// Has nothing been kept, so that no request needs to be read for what it may lack? Asked for every request.
+    fn is_empty(&self) -> bool;
+}
+
+/// May this body list tool calls? Answered from its bytes, by its dialect's word for them, without building anything.
+pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
+    let word = match dialect {
+        Dialect::OpenAiChat => r#""tool_calls""#,
+        Dialect::AnthropicMessages => r#""tool_use""#,
+    };
+    memchr::memmem::find(body, word.as_bytes()).is_some()
 }
 
 /// Where a conversation stands: whose it is, and what was said last. Not every provider's call ids are unique (Kimi's are
@@ -34,16 +46,16 @@ pub fn place(owner: &str, last: Option<&Message>) -> String {
     format!("{owner}\n{:016x}", affinity(said.as_bytes()))
 }
 
-/// A conversation with the stretches put back that its caller never saw.
+/// Puts the stretches back into a conversation that its caller never saw. True where there were any.
 ///
 /// The caller has the last word on what it does see: a call that it left out stays out, and arguments that it changed stay
 /// changed.
-pub fn restore(journal: &dyn Journal, owner: &str, messages: Vec<Message>) -> Vec<Message> {
+pub fn restore(journal: &dyn Journal, owner: &str, messages: &mut Vec<Message>) -> bool {
     let listed: Vec<ToolCall> = messages.iter().flat_map(calls).cloned().collect();
     let mut restored: Vec<Message> = Vec::with_capacity(messages.len());
     let mut put_back: HashSet<String> = HashSet::new();
     let mut here = place(owner, None);
-    for message in messages {
+    for message in std::mem::take(messages) {
         let next = place(owner, Some(&message));
         if calls(&message).next().is_some() && calls(&message).all(|call| put_back.contains(&*call.id.to_plain())) {
             // A caller that spreads one turn over several messages: the first of them brought all of it back.
@@ -57,7 +69,8 @@ pub fn restore(journal: &dyn Journal, owner: &str, messages: Vec<Message>) -> Ve
         }
         here = next;
     }
-    restored
+    *messages = restored;
+    !put_back.is_empty()
 }
 
 fn found(journal: &dyn Journal, place: &str, call: &ToolCall) -> Option<Stretch> {
@@ -123,7 +136,11 @@ const CAPACITY_BYTES: u64 = 64 << 20;
 
 /// In the memory of this process.
 #[derive(Debug)]
-pub struct MemoryJournal(Cache<(String, String), Stretch>);
+pub struct MemoryJournal {
+    stretches: Cache<(String, String), Stretch>,
+    /// Whether there ever was one: the cache counts its entries late.
+    used: AtomicBool,
+}
 
 impl Default for MemoryJournal {
     fn default() -> Self {
@@ -135,19 +152,24 @@ impl Default for MemoryJournal {
             // The default policy may turn away what is new, which here is what will be asked for.
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self(cache)
+        Self { stretches: cache, used: AtomicBool::new(false) }
     }
 }
 
 impl Journal for MemoryJournal {
     fn keep(&self, place: &str, call_ids: &[String], stretch: Stretch) {
         for id in call_ids {
-            self.0.insert((place.to_owned(), id.clone()), stretch.clone());
+            self.stretches.insert((place.to_owned(), id.clone()), stretch.clone());
         }
+        self.used.store(true, Ordering::Release);
     }
 
     fn find(&self, place: &str, call_id: &str) -> Option<Stretch> {
-        self.0.get(&(place.to_owned(), call_id.to_owned()))
+        self.stretches.get(&(place.to_owned(), call_id.to_owned()))
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.used.load(Ordering::Acquire)
     }
 }
 
@@ -177,8 +199,6 @@ fn media_weight(media: &bifrost_providers::chat::Media) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bifrost_providers::Dialect;
-
     use super::*;
 
     #[test]
@@ -224,7 +244,8 @@ mod tests {
 
     /// What is restored, in short: the ids of calls, results and texts.
     fn shape(owner: &str, conversation: &[String]) -> String {
-        let restored = restore(&kept(owner), owner, messages(&conversation.join(",")));
+        let mut restored = messages(&conversation.join(","));
+        let changed = restore(&kept(owner), owner, &mut restored);
         let parts = restored.iter().map(|message| {
             let parts = message.parts.iter().map(|part| match &part.kind {
                 PartKind::ToolCall(call) => format!("{}{}", call.id.to_plain(), call.arguments.to_plain()),
@@ -234,7 +255,9 @@ mod tests {
             });
             parts.collect::<Vec<_>>().join("+")
         });
-        parts.collect::<Vec<_>>().join(" ")
+        let shape = parts.collect::<Vec<_>>().join(" ");
+        assert_eq!(changed, shape.contains("=o"), "whether anything came back is told: {shape}");
+        shape
     }
 
     #[test]

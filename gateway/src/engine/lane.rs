@@ -7,22 +7,31 @@ use bifrost_providers::Dialect;
 pub enum Lane {
     /// Same dialect at both ends and nobody needs the content: bytes are spliced and passed on.
     Relay,
-    /// The dialects differ.
+    /// The dialects differ, or the conversation is another than the caller's bytes.
     Translate,
     /// Tools of the gateway are offered, so it must see what the model calls.
     Loop,
 }
 
+/// What the gateway has to do with a conversation's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: the caller's bytes will do.
+    AsItCame,
+    /// It put something back that the caller's bytes lack.
+    Changed,
+    /// It offers tools, and so must see what the model calls.
+    Watched,
+}
+
 impl Lane {
     /// A security decision as much as one of speed: a relayed reply is invisible to the gateway, so a request that is offered
     /// tools never takes that lane.
-    pub fn choose(client: Dialect, upstream: Dialect, tools_offered: bool) -> Self {
-        if tools_offered {
-            Self::Loop
-        } else if client == upstream {
-            Self::Relay
-        } else {
-            Self::Translate
+    pub fn choose(client: Dialect, upstream: Dialect, content: Content) -> Self {
+        match content {
+            Content::Watched => Self::Loop,
+            Content::AsItCame if client == upstream => Self::Relay,
+            Content::AsItCame | Content::Changed => Self::Translate,
         }
     }
 
@@ -43,10 +52,11 @@ mod tests {
     fn a_request_with_tools_is_never_relayed() {
         use Dialect::{AnthropicMessages as A, OpenAiChat as O};
         for (client, upstream) in [(A, A), (A, O), (O, A), (O, O)] {
-            assert_eq!(Lane::choose(client, upstream, true), Lane::Loop);
+            assert_eq!(Lane::choose(client, upstream, Content::Watched), Lane::Loop);
+            assert_eq!(Lane::choose(client, upstream, Content::Changed), Lane::Translate);
         }
-        assert_eq!(Lane::choose(O, O, false), Lane::Relay);
-        assert_eq!(Lane::choose(A, A, false), Lane::Relay);
-        assert_eq!(Lane::choose(O, A, false), Lane::Translate);
+        assert_eq!(Lane::choose(O, O, Content::AsItCame), Lane::Relay);
+        assert_eq!(Lane::choose(A, A, Content::AsItCame), Lane::Relay);
+        assert_eq!(Lane::choose(O, A, Content::AsItCame), Lane::Translate);
     }
 }

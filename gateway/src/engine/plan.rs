@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::ask::{self, Ask};
 use super::journal;
-use super::lane::Lane;
+use super::lane::{Content, Lane};
 use super::names;
 use super::offer::Offer;
 use super::refusal::Refusal;
@@ -36,6 +36,8 @@ pub struct Plan {
     pub noted: Losses,
     /// The canonical request, once something needs it.
     chat: Option<ChatRequest>,
+    /// Is the canonical conversation another than that of the body?
+    restored: bool,
 }
 
 /// The body for one target, and what it cost to say it there.
@@ -63,6 +65,7 @@ impl Plan {
             offer: None,
             noted: Losses::default(),
             chat: None,
+            restored: false,
         }
     }
 
@@ -97,16 +100,36 @@ impl Plan {
         asked.is_some_and(|(_, asked)| *asked)
     }
 
-    /// Puts back what the caller never saw of its own conversation: see [`super::journal`].
+    /// Puts back what the caller never saw of its own conversation, in the canonical request: see [`super::journal`]. Once:
+    /// what is back would be found again.
     pub fn restore(&mut self) {
         let Some(chat) = &mut self.chat else { return };
         self.place = journal::place(&self.owner, chat.messages.last());
-        chat.messages = journal::restore(&*self.engine.journal, &self.owner, std::mem::take(&mut chat.messages));
+        self.restored = journal::restore(&*self.engine.journal, &self.owner, &mut chat.messages);
+    }
+
+    /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace
+    /// where it finds nothing. A body that cannot be read is the provider's to judge, as on the relay lane.
+    pub fn restore_if_known(&mut self) -> bool {
+        let may_lack = !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body);
+        if !may_lack || self.decode().is_err() {
+            return false;
+        }
+        self.restore();
+        if !self.restored {
+            self.chat = None;
+        }
+        self.restored
     }
 
     /// The body for this target, in the lane that it takes.
     pub fn prepare(&mut self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
-        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), self.offer.is_some());
+        let content = match (&self.offer, self.restored) {
+            (Some(_), _) => Content::Watched,
+            (None, true) => Content::Changed,
+            (None, false) => Content::AsItCame,
+        };
+        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), content);
         let prepared = match lane {
             Lane::Relay => self.splice(target, upstream)?,
             Lane::Translate | Lane::Loop => self.translate(lane, target, upstream)?,

@@ -31,6 +31,12 @@ pub fn allowed(state: &State, headers: &HeaderMap, principal: Option<&Principal>
     Selection::new(&state.hub.catalog(), &caller)
 }
 
+/// No tool at all; a call of one is answered with the reason that holds for this caller.
+pub fn nothing(state: &State, principal: Option<&Principal>) -> Selection {
+    let rights = principal.map_or(Rights::All, rights);
+    Selection::new(&state.hub.catalog(), &Caller { include_clients: None, include_tools: Some(&[]), rights: &rights })
+}
+
 /// A virtual key has exactly the tools that it was granted; nobody in particular has all.
 fn rights(principal: &Principal) -> Rights {
     let granted = principal.tools.servers.iter().map(|(server, allow)| (server.clone(), granted(allow)));
