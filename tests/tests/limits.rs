@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bifrost_fixtures::mcp::CallState;
-use bifrost_tests::{BOTH, Cell, Chat, Gateway, OrFail as _, Setup, Style, cells, eventually, within};
+use bifrost_tests::{BOTH, Cell, Chat, Gateway, OrFail as _, PATIENCE, Setup, Style, cells, eventually, within};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -119,6 +119,74 @@ async fn a_client_that_leaves_at_any_moment_gives_its_place_back() {
         // With one place only, a single lost one would hang this for ever.
         assert_eq!(cell.told(&gateway, &cell.chat("[say: Still here]")).await.text, "Still here", "{cell:?}");
     }
+}
+
+/// A provider with one place whose retries wait this long.
+fn patient(style: Style, back_off_ms: u64) -> Setup {
+    let queue = json!({"concurrency": 1, "buffer_size": 100});
+    let network = json!({"max_retries": 2, "retry_backoff_initial": back_off_ms, "retry_backoff_max": back_off_ms});
+    let patch = json!({"concurrency_and_buffer_size": queue, "network_config": network});
+    Gateway::start().provider_with(style.name(), style, &patch)
+}
+
+#[tokio::test]
+async fn a_retry_that_waits_gives_its_place_to_others() {
+    for cell in cells() {
+        let gateway = patient(cell.provider, 60_000).await;
+        let upstream = gateway.upstream(cell.provider.name());
+        let mut waiting = JoinSet::new();
+        ask(&mut waiting, &gateway, &cell.chat("[fail: 503]"));
+        eventually("the first attempt has failed", || upstream.requests().len() == 1 && upstream.in_flight() == 0)
+            .await;
+        let other = cell.chat("[say: Meanwhile]");
+        let answer = tokio::time::timeout(PATIENCE, gateway.ask(&other)).await;
+        assert_eq!(answer.map(|answer| answer.told().text), Ok("Meanwhile".to_owned()), "{cell:?}");
+        drop(waiting);
+        all_quiet(&gateway, cell.provider).await;
+    }
+}
+
+#[tokio::test]
+async fn retries_never_exceed_the_places() {
+    for cell in cells() {
+        let gateway = patient(cell.provider, 3).await;
+        let upstream = gateway.upstream(cell.provider.name());
+        let mut tasks = JoinSet::new();
+        for n in 0..10 {
+            ask(&mut tasks, &gateway, &cell.chat(&format!("[say: {n}][fail: 503 times=2][delay: 2ms]")));
+        }
+        let mut most = 0;
+        while !tasks.is_empty() {
+            let next = tokio::time::timeout(Duration::from_millis(1), tasks.join_next()).await;
+            most = most.max(upstream.in_flight());
+            if let Ok(Some(ended)) = next {
+                assert_eq!(ended.or_fail("a request"), 200, "{cell:?}");
+            }
+        }
+        assert_eq!(upstream.requests().len(), 30, "{cell:?}");
+        assert!(most <= 1, "{cell:?}: {most} at once");
+        all_quiet(&gateway, cell.provider).await;
+    }
+}
+
+#[tokio::test]
+async fn a_retry_that_is_not_let_in_again_fails_as_its_attempt_did() {
+    let gateway = patient(Style::OpenAi, 50)
+        .settings(&json!({"client": {"drop_excess_requests": true}}))
+        .settings(&json!({"providers": {"openai": {"concurrency_and_buffer_size": {"buffer_size": 0}}}}))
+        .await;
+    let upstream = gateway.upstream("openai");
+    let mut tasks = JoinSet::new();
+    let (client, chat) = ((*gateway).clone(), Chat::openai(MODEL, "[fail: 503 busy]"));
+    let mut failing = JoinSet::new();
+    failing.spawn(async move { client.ask(&chat).await });
+    eventually("the first attempt has failed", || upstream.requests().len() == 1 && upstream.in_flight() == 0).await;
+    ask(&mut tasks, &gateway, &Chat::openai(MODEL, "[hang]"));
+    let answer = failing.join_next().await.or_fail("a task").or_fail("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.fault().message.contains("busy"), "{}", answer.text());
+    drop(tasks);
+    all_quiet(&gateway, Style::OpenAi).await;
 }
 
 #[tokio::test]

@@ -121,8 +121,10 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         tried: KeySet::default(),
         retries_on_key: 0,
         last: None,
+        permit: Some(permit),
     };
     let (answered, source) = attempts.run(grant).await?;
+    let permit = attempts.permit.take();
     grant.lost(&prepared.losses);
     let Prepared { lane, hide_usage, losses, .. } = prepared;
     let served = Served {
@@ -133,7 +135,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         losses,
         status: answered.status,
         headers: returnable(&answered.headers),
-        permit: Some(permit),
+        permit,
     };
     Ok(Started { served, source })
 }
@@ -161,6 +163,8 @@ struct Attempts<'a> {
     tried: KeySet,
     retries_on_key: u32,
     last: Option<Refusal>,
+    /// The place in the provider's queue.
+    permit: Option<Permit>,
 }
 
 struct Answered {
@@ -193,7 +197,7 @@ impl Attempts<'_> {
             match step {
                 Step::SameKey(wait) => {
                     self.retries_on_key += 1;
-                    tokio::time::sleep(wait).await;
+                    self.back_off(wait).await?;
                 }
                 Step::OtherKey => {
                     self.tried.insert(index);
@@ -203,6 +207,18 @@ impl Attempts<'_> {
                 Step::NextTarget | Step::GiveUp => return Err(self.no_key()),
             }
         }
+    }
+
+    /// Waits with the place given back, so that others may use it, and then queues for one like everybody else. Who is not let
+    /// in again has failed for the reason it waited for.
+    async fn back_off(&mut self, wait: Duration) -> Result<(), Refusal> {
+        self.permit = None;
+        tokio::time::sleep(wait).await;
+        match self.upstream.queue.enter().await {
+            Ok(permit) => self.permit = Some(permit),
+            Err(denied) => return Err(self.last.take().unwrap_or(Refusal::Denied(denied))),
+        }
+        Ok(())
     }
 
     async fn attempt(&self, key: &KeyState) -> Result<(Answered, Source), Box<Failure>> {
