@@ -28,7 +28,8 @@ pub mod translate;
 
 use std::sync::Arc;
 
-use bifrost_policies::{identify, targets};
+use bifrost_policies::{Principal, identify, targets};
+use bifrost_providers::Dialect;
 use bifrost_providers::scan::Scan;
 use http::{HeaderValue, header};
 
@@ -36,7 +37,7 @@ use crate::state::{Engine, State};
 use agent::Talk;
 use annex::LoopFacts;
 use answer::{Reply, ReplyBody};
-use ask::Ask;
+use ask::{Arrival, Ask};
 use dispatch::{Source, Started, dispatch};
 use grant::Grant;
 use lane::Lane;
@@ -46,41 +47,73 @@ use pump::Pump;
 use refusal::Refusal;
 use relay::RelayBody;
 
-/// Answers one chat request. Never fails: a refusal is an answer too.
-pub async fn serve(engine: Arc<Engine>, ask: Ask) -> Reply {
-    let ask = Arc::new(ask);
-    let mut grant = Grant::open(&engine, &ask);
-    match story(engine, &ask, &mut grant).await {
-        Ok(answer) => answer.reply(&ask, grant),
-        Err(Broken { refusal, facts }) => {
-            let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), facts.as_deref());
-            let mut reply = refusal.reply(ask.dialect, Some(annex));
-            annex::headers(&mut reply.headers, &ask, &grant, 0);
-            if !grant.facts().tools_executed.is_empty() {
-                // A client that sends the same request again would run the same tools again.
-                reply.headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
-            }
-            grant.fail(&refusal, None);
-            reply
+/// A chat request that may be read: who asks, and the snapshot that says so.
+#[derive(Debug)]
+pub struct Admitted {
+    pub state: Arc<State>,
+    principal: Option<Arc<Principal>>,
+    grant: Grant,
+}
+
+/// Opens the account of a chat request, and settles who asks before anything of the body is read: who nobody knows learns
+/// nothing else, and is given no memory.
+pub fn admit(engine: &Arc<Engine>, arrival: &Arrival<'_>) -> Result<Admitted, Box<Reply>> {
+    let state = engine.state();
+    let mut grant = Grant::open(engine, arrival);
+    grant.keep_headers(arrival.headers, &state.logging_headers);
+    let identified = state
+        .demand_headers(arrival.headers)
+        .and_then(|()| Ok(identify(&ask::credentials(arrival.headers), state.enforce_auth, &state.keyring)?));
+    match identified {
+        Ok(principal) => {
+            grant.belongs_to(principal.as_deref());
+            Ok(Admitted { state, principal, grant })
         }
+        Err(refusal) => Err(Box::new(refuse(&refusal, arrival.dialect, grant))),
     }
 }
 
-/// Who asks, where it goes, with which tools; then the first answer, and the lane that carries it.
-async fn story(engine: Arc<Engine>, ask: &Arc<Ask>, grant: &mut Grant) -> Result<Answer, Broken> {
-    let state = engine.state();
-    grant.keep_headers(ask, &state.logging_headers);
-    state.demand_headers(&ask.headers)?;
-    if let Ok(scan) = &ask.scan {
-        grant.describe(scan);
+/// The answer to a request that gets none, settled and recorded.
+pub fn refuse(refusal: &Refusal, dialect: Dialect, grant: Grant) -> Reply {
+    broken_off(refusal, None, dialect, grant)
+}
+
+fn broken_off(refusal: &Refusal, facts: Option<&LoopFacts>, dialect: Dialect, grant: Grant) -> Reply {
+    let annex = annex::extra_fields(&grant, &bifrost_providers::Losses::default(), facts);
+    let mut reply = refusal.reply(dialect, Some(annex));
+    annex::headers(&mut reply.headers, &grant, 0);
+    if !grant.facts().tools_executed.is_empty() {
+        // A client that sends the same request again would run the same tools again.
+        reply.headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
     }
-    // Before any complaint about the body: who nobody knows learns nothing else.
-    let principal = identify(&ask.credentials(), state.enforce_auth, &state.keyring)?;
-    grant.belongs_to(principal.as_deref());
+    grant.fail(refusal, None);
+    reply
+}
+
+impl Admitted {
+    /// The answer to an admitted request whose body cannot be had.
+    pub fn refuse(self, refusal: &Refusal, dialect: Dialect) -> Reply {
+        refuse(refusal, dialect, self.grant)
+    }
+}
+
+/// Answers one chat request. Never fails: a refusal is an answer too.
+pub async fn serve(engine: Arc<Engine>, admitted: Admitted, ask: Ask) -> Reply {
+    let ask = Arc::new(ask);
+    let Admitted { state, principal, mut grant } = admitted;
+    match story(Plan::new(engine, state, ask.clone(), principal), &mut grant).await {
+        Ok(answer) => answer.reply(grant),
+        Err(Broken { refusal, facts }) => broken_off(&refusal, facts.as_deref(), ask.dialect, grant),
+    }
+}
+
+/// Where it goes, with which tools; then the first answer, and the lane that carries it.
+async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
+    let ask = plan.ask.clone();
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
+    grant.describe(ask.endpoint, scan);
     demand_chat(scan)?;
 
-    let mut plan = Plan::new(engine, state, ask.clone(), principal);
     route(&mut plan, scan)?;
     offer_tools(&mut plan, scan, grant)?;
 
@@ -189,12 +222,12 @@ enum Answer {
 }
 
 impl Answer {
-    fn reply(self, ask: &Arc<Ask>, grant: Grant) -> Reply {
+    fn reply(self, grant: Grant) -> Reply {
         match self {
             Self::Relay(plan, started) => relayed(&plan, started, grant),
             Self::Live(talk, started) => {
                 let mut headers = translate::event_stream_headers(&started.served);
-                annex::headers(&mut headers, ask, &grant, grant.facts().losses.len());
+                annex::headers(&mut headers, &grant, grant.facts().losses.len());
                 let body = Pump::new(|out| translate::live(*talk, started, grant, out));
                 Reply { status: http::StatusCode::OK, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
             }
@@ -211,7 +244,7 @@ fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
     match source {
         Source::Stream(held) => {
             let mut headers = translate::event_stream_headers(&served);
-            annex::headers(&mut headers, &plan.ask, &grant, plan.noted.len());
+            annex::headers(&mut headers, &grant, plan.noted.len());
             let status = served.status;
             let body = RelayBody::new(*held, served, plan.noted.clone(), grant);
             Reply { status, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
@@ -219,7 +252,7 @@ fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
         Source::Whole { body, tap, .. } => {
             let mut headers = served.headers.clone();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            annex::headers(&mut headers, &plan.ask, &grant, plan.noted.len());
+            annex::headers(&mut headers, &grant, plan.noted.len());
             let body = relay::whole(served.upstream, body, &plan.noted, &grant);
             grant.succeed(tap.usage.as_ref(), tap.finish.map(|finish| finish.to_plain().into_owned()));
             Reply { status: served.status, headers, body: ReplyBody::Whole(body), problem: None }

@@ -245,6 +245,7 @@ async fn unknown_routes_and_wrong_methods_are_told_in_the_paths_dialect() {
 // === tool execution ===
 
 const EXECUTE: &str = "/v1/mcp/tool/execute";
+const RESPONSES: &str = "/v1/mcp/tool/execute?format=responses";
 
 #[tokio::test]
 async fn tool_execution_refuses_what_it_cannot_run() {
@@ -256,8 +257,10 @@ async fn tool_execution_refuses_what_it_cannot_run() {
     let good = call("demo-add", r#"{"a":1,"b":2}"#);
     // Path, body, status, a word that the message must hold.
     let cases = [
-        (EXECUTE, call("demo-none", "{}"), 404, "not available or not permitted"),
-        (EXECUTE, call("nothing", "{}"), 404, "not available or not permitted"),
+        (EXECUTE, call("demo-none", "{}"), 400, "not available or not permitted"),
+        (EXECUTE, call("nothing", "{}"), 400, "not available or not permitted"),
+        (RESPONSES, r#"{"type":"function_call","name":"nothing"}"#.to_owned(), 400, "not available or not permitted"),
+        (RESPONSES, r#"{"type":"function_call","name":"demo-big"}"#.to_owned(), 403, "not permitted"),
         (EXECUTE, call("demo-big", r#"{"bytes":1}"#), 403, "not permitted"),
         (EXECUTE, call("demo-add", r#"{"a":"one","b":2}"#), 400, "demo-add"),
         (EXECUTE, call("demo-add", r#"{"a":1}"#), 400, "demo-add"),
@@ -285,7 +288,7 @@ async fn tool_execution_refuses_what_it_cannot_run() {
 async fn tool_execution_answers_in_both_formats_and_tells_failures_as_results() {
     let gateway = Gateway::both().tool("demo", "demo").await;
     let body = r#"{"type":"function_call","call_id":"k","name":"demo_add","arguments":"{\"a\":1,\"b\":2}"}"#;
-    let answer = gateway.post("/v1/mcp/tool/execute?format=responses", &[], body).await;
+    let answer = gateway.post(RESPONSES, &[], body).await;
     assert_eq!(answer.json(), json!({"type": "function_call_output", "call_id": "k", "output": "3"}));
     let flat = gateway.post(EXECUTE, &[], r#"{"name":"demo-add","arguments":{"a":2,"b":3}}"#).await;
     assert_eq!(flat.json()["content"], "5");
@@ -310,6 +313,62 @@ async fn tool_execution_has_the_callers_rights() {
     let answer = gateway.post(EXECUTE, &[("x-bf-vk", "vk-add")], other).await;
     refused(&answer, 403, "another tool");
     assert_eq!(answer.fault().kind, "mcp_tool_blocked");
+    // What is not granted and what does not exist are the same to a virtual key.
+    let nothing = gateway.post(EXECUTE, &[("x-bf-vk", "vk-add")], r#"{"name":"demo-nothing"}"#).await;
+    refused(&nothing, 403, "no such tool");
+    let told = |answer: &Answer, name: &str| answer.fault().message.replace(name, "it");
+    assert_eq!(told(&nothing, "demo-nothing"), told(&answer, "demo-echo"));
     assert_eq!(gateway.tools("demo").calls().len(), 0);
     assert_eq!(gateway.post(EXECUTE, &[("x-bf-vk", "vk-add")], body).await.json()["content"], "3");
+}
+
+// === who is not known ===
+
+/// Sends the head of a request that announces this much, and so much of its body.
+async fn send(gateway: &Gateway, head: &str, announced: usize, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address()).await.or_fail("connecting");
+    let head = format!("POST {OPENAI} HTTP/1.1\r\nhost: x\r\ncontent-length: {announced}\r\n{head}\r\n");
+    stream.write_all(head.as_bytes()).await.or_fail("writing a head");
+    stream.write_all(body).await.or_fail("writing a body");
+    stream
+}
+
+async fn answer_of(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(bifrost_tests::PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.or_fail("an end of the connection").or_fail("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_refused_before_the_body_is_read() {
+    let gateway = Gateway::both().settings(&json!({"client": {"enforce_auth_on_inference": true}})).await;
+    // A body that is never sent; a client that waits to be asked for it is answered at once.
+    let stream = send(&gateway, "expect: 100-continue\r\n", 50_000_000, b"").await;
+    let answer = answer_of(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("100 Continue"), "{answer}");
+    assert!(answer.contains("connection: close") && answer.contains("virtual_key_required"), "{answer}");
+    // One that breaks off.
+    let answer = answer_of(send(&gateway, "x-bf-vk: nobody\r\n", 50_000_000, b"{").await).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("virtual_key_not_found"), "{answer}");
+    for provider in ["openai", "anthropic"] {
+        assert_eq!(gateway.upstream(provider).requests().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_sends_much_before_it_reads_hears_the_refusal() {
+    let gateway = Gateway::both()
+        .settings(&json!({"client": {"enforce_auth_on_inference": true, "max_request_body_size_mb": 16}}))
+        .virtual_key(json!({"name": "known", "value": "sk-bf-known"}))
+        .await;
+    let big = vec![b'x'; 12 << 20];
+    let unknown = gateway.post(OPENAI, &[("x-bf-vk", "nobody")], big.clone()).await;
+    refused(&unknown, 401, "a big body from nobody");
+    let compressed =
+        gateway.post(OPENAI, &[("x-bf-vk", "sk-bf-known"), ("content-encoding", "gzip")], big.clone()).await;
+    refused(&compressed, 415, "a big body in the wrong form");
+    let too_big = gateway.post(OPENAI, &[("x-bf-vk", "sk-bf-known")], [big.clone(), big].concat()).await;
+    refused(&too_big, 413, "a body over the cap");
+    assert!(!too_big.broken);
 }

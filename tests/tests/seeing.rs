@@ -203,6 +203,103 @@ async fn one_record_per_request_says_what_happened() {
 }
 
 #[tokio::test]
+async fn one_record_per_tool_execution_says_what_happened() {
+    let upstream = bifrost_tests::Upstream::start(Style::OpenAi).await.or_fail("a provider");
+    let process = Process::start(Some(&config(&upstream.url())), &[]);
+    let client = process.client().await;
+    let execute = async |id: &str, key: &str, body: Value| {
+        let headers = [("x-request-id", id), ("x-bf-vk", key)];
+        let answer = client.post("/v1/mcp/tool/execute", &headers, body.to_string()).await;
+        assert_eq!(answer.header("x-request-id"), id, "{}", answer.text());
+        answer.status
+    };
+    let key = "sk-bf-canary-vk";
+    let call = json!({"id": "c-1", "name": "piped-add", "arguments": {"a": 1, "b": 2}});
+    assert_eq!(execute("t-1", key, call).await, 200);
+    assert_eq!(execute("t-2", key, json!({"name": "piped-fail", "arguments": {"message": "canary"}})).await, 200);
+    assert_eq!(execute("t-3", key, json!({"name": "piped-add", "arguments": {"a": "canary"}})).await, 400);
+    assert_eq!(execute("t-4", key, json!({"name": "piped-nothing"})).await, 403);
+    assert_eq!(execute("t-5", "sk-bf-canary-unknown", json!({"name": "piped-add"})).await, 401);
+    eventually("five records", || process.records().len() == 5).await;
+
+    let records = process.records();
+    let record = |id: &str| records.iter().find(|record| record["request_id"] == id).or_fail(id);
+    // Its id; the outcome, the status, whose key, and whether the one tool that was called failed.
+    for (id, outcome, status, who, failed) in [
+        ("t-1", "success", 200, json!("tester"), json!(false)),
+        ("t-2", "success", 200, json!("tester"), json!(true)),
+        ("t-3", "error", 400, json!("tester"), json!(true)),
+        ("t-4", "error", 403, json!("tester"), Value::Null),
+        ("t-5", "error", 401, Value::Null, Value::Null),
+    ] {
+        let record = record(id);
+        assert_eq!(record["request_type"], "mcp_tool_execution", "{record}");
+        assert_eq!((&record["outcome"], &record["status"]), (&json!(outcome), &json!(status)), "{record}");
+        assert_eq!(
+            (&record["virtual_key_name"], &record["tools_executed"][0]["is_error"]),
+            (&who, &failed),
+            "{record}"
+        );
+        assert!(record["latency_ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{record}");
+    }
+    let ran = &record("t-1")["tools_executed"][0];
+    assert_eq!((&ran["id"], &ran["name"], &ran["server"]), (&json!("c-1"), &json!("piped-add"), &json!("piped")));
+    assert!(ran["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{ran}");
+    assert_eq!(record("t-4")["error_type"], "mcp_tool_blocked");
+    assert!(!format!("{records:?}").contains("canary"), "arguments or results are in the log: {records:?}");
+    let tool = [("mcp_client", "piped"), ("mcp_tool_name", "add")];
+    let counted = client.metric("bifrost_mcp_client_operation_duration_seconds_count", &tool).await;
+    assert_eq!(counted, Some(2.0));
+    let http = [("path", "/v1/mcp/tool/execute"), ("status", "200")];
+    assert_eq!(client.metric("http_requests_total", &http).await, Some(2.0));
+    assert_eq!(client.metric("bifrost_active_requests", &[("method", "mcp_tool_execution")]).await, Some(0.0));
+}
+
+#[tokio::test]
+async fn what_is_refused_before_the_engine_is_recorded_once() {
+    let upstream = bifrost_tests::Upstream::start(Style::OpenAi).await.or_fail("a provider");
+    let mut config = config(&upstream.url());
+    config["client"]["max_request_body_size_mb"] = json!(1);
+    let process = Process::start(Some(&config), &[]);
+    let client = process.client().await;
+    let long = format!("/nowhere/{}", "x".repeat(5000));
+    let big = "x".repeat(2 << 20);
+    // Method, path, further headers, body, status, request type, dialect.
+    let chat = "/v1/chat/completions";
+    let cases = [
+        ("GET", long.as_str(), vec![], "", 404, "unknown", "openai"),
+        ("POST", "/anthropic/v1/nothing", vec![], "{}", 404, "unknown", "anthropic"),
+        ("GET", chat, vec![], "", 405, "unknown", "openai"),
+        ("POST", chat, vec![("x-bf-vk", "sk-bf-canary-vk")], big.as_str(), 413, "chat_completion", "openai"),
+        ("POST", chat, vec![("content-encoding", "gzip")], "x", 415, "chat_completion", "openai"),
+        ("GET", "/v1/models", vec![("x-bf-vk", "nobody")], "", 401, "list_models", "openai"),
+    ];
+    for (at, (method, path, headers, body, ..)) in cases.iter().enumerate() {
+        let id = format!("n-{at}");
+        let headers: Vec<_> = headers.iter().copied().chain([("x-request-id", id.as_str())]).collect();
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        let answer = client.send(method, path, &headers, body, Style::OpenAi).await.rest().await;
+        assert_eq!(answer.status, cases[at].4, "{method} {path}");
+        assert_eq!(answer.header("x-request-id"), id);
+    }
+    let marker = Chat::openai(MODEL, "[say: Hi]").header("x-request-id", "last");
+    client.ask(&marker).await.told();
+    eventually("the last record", || process.records().iter().any(|record| record["request_id"] == "last")).await;
+    let records = process.records();
+    assert_eq!(records.len(), cases.len() + 1, "one each: {records:?}");
+    for (at, (method, path, _, _, status, request_type, dialect)) in cases.iter().enumerate() {
+        let record = records.iter().find(|record| record["request_id"] == format!("n-{at}")).or_fail(path);
+        assert_eq!((&record["outcome"], &record["status"]), (&json!("error"), &json!(status)), "{method}: {record}");
+        assert_eq!(record["request_type"], *request_type, "{record}");
+        assert!(record["dialect"].as_str().is_some_and(|name| name.starts_with(dialect)), "{record}");
+        assert!(record.to_string().len() < 2000, "a caller's text is kept short: {record}");
+    }
+    assert_eq!(records[3]["virtual_key_name"], "tester", "{:?}", records[3]);
+    assert_eq!(client.metric("bifrost_error_requests_total", &[]).await, None, "no provider was asked");
+    assert_eq!(client.metric("bifrost_active_requests", &[]).await, Some(0.0));
+}
+
+#[tokio::test]
 async fn every_attempt_is_recorded() {
     let upstream = bifrost_tests::Upstream::start(Style::OpenAi).await.or_fail("a provider");
     let mut config = config(&upstream.url());

@@ -5,7 +5,6 @@ use bifrost_providers::json::{Array, Object};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-use super::ask::Ask;
 use super::grant::{Grant, ms};
 use super::names;
 
@@ -79,7 +78,7 @@ fn write_losses(out: &mut Vec<u8>, losses: &Losses) {
 }
 
 /// Adds the `x-bifrost-*` headers and the request id.
-pub fn headers(headers: &mut HeaderMap, ask: &Ask, grant: &Grant, losses: usize) {
+pub fn headers(headers: &mut HeaderMap, grant: &Grant, losses: usize) {
     let record = grant.facts();
     headers.reserve(HEADERS);
     set(headers, &names::PROVIDER, &record.provider);
@@ -95,15 +94,15 @@ pub fn headers(headers: &mut HeaderMap, ask: &Ask, grant: &Grant, losses: usize)
     if losses > 0 {
         headers.insert(&names::LOSSES, losses.into());
     }
-    request_id(headers, ask);
+    request_id(headers, &record.request_id);
 }
 
 /// The gateway's request id; a provider's own moves to `x-bifrost-upstream-request-id`.
-fn request_id(headers: &mut HeaderMap, ask: &Ask) {
+fn request_id(headers: &mut HeaderMap, id: &str) {
     if let Some(upstream) = headers.remove(&names::REQUEST_ID) {
         headers.insert(&names::UPSTREAM_REQUEST_ID, upstream);
     }
-    set(headers, &names::REQUEST_ID, &ask.request_id);
+    set(headers, &names::REQUEST_ID, id);
 }
 
 fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: &str) {

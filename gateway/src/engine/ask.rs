@@ -13,7 +13,20 @@ use serde::Deserialize;
 
 use super::names;
 
-/// One request as it arrived.
+/// A request of any kind, as far as its head tells.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// In the contract's words: `chat_completion`, `mcp_tool_execution`.
+    pub request_type: &'static str,
+    /// What its caller understands.
+    pub dialect: Dialect,
+    pub headers: &'a HeaderMap,
+    /// The caller's `x-request-id`, or a new one.
+    pub request_id: String,
+    pub received: Instant,
+}
+
+/// One chat request as it arrived.
 #[derive(Debug)]
 pub struct Ask {
     pub endpoint: Endpoint,
@@ -25,7 +38,6 @@ pub struct Ask {
     pub body: Bytes,
     /// What the gateway reads of the body; the fault, where it is no request at all.
     pub scan: Result<Scan, Malformed>,
-    pub received: Instant,
     /// The caller's `x-request-id`, or a new one.
     pub request_id: String,
 }
@@ -36,18 +48,17 @@ const MAX_MODEL: usize = 512;
 /// Longest caller-made request id that is taken over; a longer one is replaced.
 const MAX_REQUEST_ID: usize = 128;
 
-impl Ask {
-    /// The request id for these headers.
-    pub fn request_id(headers: &HeaderMap) -> String {
-        text(headers, &names::REQUEST_ID)
+impl<'a> Arrival<'a> {
+    /// Arrives now.
+    pub fn new(request_type: &'static str, dialect: Dialect, headers: &'a HeaderMap) -> Self {
+        let request_id = text(headers, &names::REQUEST_ID)
             .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+        Self { request_type, dialect, headers, request_id, received: Instant::now() }
     }
+}
 
-    pub fn credentials(&self) -> Credentials<'_> {
-        credentials(&self.headers)
-    }
-
+impl Ask {
     /// Must the request be refused rather than lose something on the way (`x-bf-strict: true`)?
     pub fn strict(&self) -> bool {
         text(&self.headers, &names::STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"))

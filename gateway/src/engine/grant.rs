@@ -11,8 +11,9 @@ use bifrost_providers::Losses;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::reply::Usage;
 use bifrost_providers::scan::Scan;
+use http::HeaderMap;
 
-use super::ask::{self, Ask};
+use super::ask::{self, Arrival};
 use super::refusal::Refusal;
 use crate::metrics::{Active, Labels};
 use crate::record::{Record, unix_ms};
@@ -32,43 +33,41 @@ pub struct Grant {
     engine: Arc<Engine>,
     received: Instant,
     custom_labels: Vec<String>,
-    endpoint: Endpoint,
     settled: bool,
     _active: Active,
 }
 
 impl Grant {
-    pub fn open(engine: &Arc<Engine>, ask: &Ask) -> Self {
-        let request_type = ask.endpoint.request_type(false);
+    pub fn open(engine: &Arc<Engine>, arrival: &Arrival<'_>) -> Self {
+        let request_type = arrival.request_type;
         let custom = engine.metrics.custom().iter();
         Self {
             record: Box::new(Record {
                 time_unix_ms: unix_ms(),
-                request_id: ask.request_id.clone(),
+                request_id: arrival.request_id.clone(),
                 request_type,
-                dialect: ask.dialect.name(),
+                dialect: arrival.dialect.name(),
                 ..Record::default()
             }),
             engine: engine.clone(),
-            received: ask.received,
-            custom_labels: custom.map(|label| custom_label(ask, label)).collect(),
-            endpoint: ask.endpoint,
+            received: arrival.received,
+            custom_labels: custom.map(|label| custom_label(arrival.headers, label)).collect(),
             settled: false,
             _active: engine.metrics.active(request_type),
         }
     }
 
     /// Headers that the operator wants in the log.
-    pub fn keep_headers(&mut self, ask: &Ask, names: &[String]) {
+    pub fn keep_headers(&mut self, headers: &HeaderMap, names: &[String]) {
         let names = names.iter().filter(|name| !CREDENTIALS.contains(&name.as_str()));
-        let present = names.filter_map(|name| Some((name.clone(), clipped(ask::text(&ask.headers, name)?))));
+        let present = names.filter_map(|name| Some((name.clone(), clipped(ask::text(headers, name)?))));
         self.record.metadata.extend(present);
     }
 
     /// What the body says of itself.
-    pub fn describe(&mut self, scan: &Scan) {
+    pub fn describe(&mut self, endpoint: Endpoint, scan: &Scan) {
         self.record.stream = scan.stream;
-        self.record.request_type = self.endpoint.request_type(scan.stream);
+        self.record.request_type = endpoint.request_type(scan.stream);
         if let Some(model) = &scan.model {
             self.record.model_requested = clipped(&model.name);
         }
@@ -137,7 +136,7 @@ impl Grant {
         }
         self.record.error_class = refusal.class();
         self.record.error_type = Some(clipped(&refusal.kind()));
-        self.record.error_message = Some(clipped(&refusal.message()));
+        self.record.error_message = Some(clipped(&refusal.message_for_log()));
         self.settle("error", refusal.status().as_u16());
     }
 
@@ -179,10 +178,10 @@ impl Drop for Grant {
 }
 
 /// The value of an operator's label: `x-bf-dim-<label>`, or its older spelling `x-bf-prom-<label>`.
-fn custom_label(ask: &Ask, label: &str) -> String {
+fn custom_label(headers: &HeaderMap, label: &str) -> String {
     ["x-bf-dim-", "x-bf-prom-"]
         .iter()
-        .find_map(|prefix| ask::text(&ask.headers, &format!("{prefix}{label}")))
+        .find_map(|prefix| ask::text(headers, &format!("{prefix}{label}")))
         .map(clipped)
         .unwrap_or_default()
 }

@@ -36,6 +36,11 @@ pub enum Refusal {
     ThreadUnsupported,
     /// The tool loop's own deadline passed while a model or a tool was still at work.
     RunDeadline(Duration),
+    /// A tool call whose arguments its schema refuses. The complaint may quote them, so the log does without it.
+    Arguments {
+        tool: String,
+        complaint: String,
+    },
     /// Refused before any engine work: body size, content type, unknown route, missing header.
     Http {
         status: StatusCode,
@@ -73,6 +78,7 @@ impl Refusal {
             | Self::Strict(_)
             | Self::ThreadUnsupported
             | Self::RunDeadline(_)
+            | Self::Arguments { .. }
             | Self::Http { .. } => false,
         }
     }
@@ -80,7 +86,7 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Denied(denied) => StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Malformed(_) | Self::ThreadUnsupported => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => StatusCode::BAD_REQUEST,
             Self::Failed { failure, .. } => failure_status(failure),
             Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RunDeadline(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -92,7 +98,7 @@ impl Refusal {
     pub fn kind(&self) -> String {
         match self {
             Self::Denied(denied) => denied.kind().to_owned(),
-            Self::Malformed(_) | Self::ThreadUnsupported => "invalid_request_error".to_owned(),
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => "invalid_request_error".to_owned(),
             Self::Failed { failure, .. } => failure_kind(failure),
             Self::Strict(_) => "lossy_translation".to_owned(),
             Self::RunDeadline(_) => "request_timed_out".to_owned(),
@@ -104,7 +110,7 @@ impl Refusal {
     pub fn class(&self) -> &'static str {
         match self {
             Self::Denied(denied) => denied.kind(),
-            Self::Malformed(_) | Self::ThreadUnsupported => "invalid_request_error",
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => "invalid_request_error",
             Self::Failed { failure, .. } => failure_class(failure.kind),
             Self::Strict(_) => "lossy_translation",
             Self::RunDeadline(_) => "request_timed_out",
@@ -139,7 +145,16 @@ impl Refusal {
                     .to_owned()
             }
             Self::RunDeadline(bound) => format!("the tool loop did not finish within {bound:?}"),
+            Self::Arguments { complaint, .. } => complaint.clone(),
             Self::Http { message, .. } => message.clone(),
+        }
+    }
+
+    /// The same for the log, which keeps no content.
+    pub fn message_for_log(&self) -> String {
+        match self {
+            Self::Arguments { tool, .. } => format!("the arguments of tool '{tool}' were refused"),
+            other => other.message(),
         }
     }
 
@@ -185,7 +200,11 @@ impl Refusal {
                     headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
             }
-            Self::Malformed(_) | Self::Strict(_) | Self::ThreadUnsupported | Self::Http { .. } => {
+            Self::Malformed(_)
+            | Self::Strict(_)
+            | Self::ThreadUnsupported
+            | Self::Arguments { .. }
+            | Self::Http { .. } => {
                 headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
             }
             Self::RunDeadline(_) => {}

@@ -85,7 +85,7 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     };
     let mut headers = served.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    annex::headers(&mut headers, &talk.plan.ask, grant, grant.facts().losses.len());
+    annex::headers(&mut headers, grant, grant.facts().losses.len());
     Reply { status: StatusCode::OK, headers, body: ReplyBody::Whole(body), problem: None }
 }
 

@@ -13,10 +13,13 @@ use crate::engine::refusal::Refusal;
 /// The longest a body may take to arrive. Big images over a slow line make it; a client that sends a byte a second does not.
 const DEADLINE: Duration = Duration::from_mins(2);
 
+/// How long a body that is refused may go on arriving.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The whole body, or why not: 413 before anything is buffered where the length is announced, 408, 415.
-pub async fn collect<B>(headers: &HeaderMap, body: B, cap: usize) -> Result<Bytes, Refusal>
+pub async fn collect<B>(headers: &HeaderMap, body: &mut B, cap: usize) -> Result<Bytes, Refusal>
 where
-    B: Body,
+    B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
     refuse_encodings(headers)?;
@@ -39,6 +42,30 @@ where
             message: format!("the request body did not arrive within {DEADLINE:?}"),
         }),
     }
+}
+
+/// Lets a body that nobody wants arrive, unread and unkept: a client whose connection breaks while it still sends does not see
+/// the answer. Bounded in time, and in bytes by twice the cap. False where there is more to come, so that the connection must
+/// end with the answer.
+pub async fn discard<B>(headers: &HeaderMap, body: B, cap: usize) -> bool
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    if headers.contains_key(header::EXPECT) {
+        // It waits to be asked for its body.
+        return body.is_end_stream();
+    }
+    let mut body = Limited::new(body, cap.saturating_mul(2));
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(FAREWELL, read).await.unwrap_or(false)
 }
 
 fn too_large(cap: usize) -> Refusal {

@@ -1,7 +1,6 @@
 //! Chat, on every route that speaks it: the body is collected, the engine answers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -12,34 +11,39 @@ use hyper::body::Incoming;
 
 use super::{Prefix, body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::Ask;
-use crate::engine::serve;
+use crate::engine::ask::{Arrival, Ask};
+use crate::engine::{admit, serve};
 use crate::state::Engine;
 
 pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request<Incoming>) -> Response {
-    let received = Instant::now();
-    let (head, body) = request.into_parts();
-    let cap = engine.state().max_body_bytes;
-    let body = match body::collect(&head.headers, body, cap).await {
-        Ok(body) => body,
-        Err(refusal) => return error::refused(&refusal, prefix.dialect, &head.headers),
+    let (head, mut body) = request.into_parts();
+    let endpoint = Endpoint::chat(prefix.dialect);
+    let arrival = Arrival::new(endpoint.request_type(false), prefix.dialect, &head.headers);
+    let admitted = match admit(&engine, &arrival) {
+        Ok(admitted) => admitted,
+        Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
     };
+    let cap = admitted.state.max_body_bytes;
+    let whole = match body::collect(&head.headers, &mut body, cap).await {
+        Ok(whole) => whole,
+        Err(refusal) => return error::unread(admitted.refuse(&refusal, prefix.dialect), &head, body, cap).await,
+    };
+    let request_id = arrival.request_id;
     let ask = Ask {
-        endpoint: Endpoint::chat(prefix.dialect),
+        endpoint,
         dialect: prefix.dialect,
         default_provider: prefix.default_provider,
-        request_id: Ask::request_id(&head.headers),
-        scan: Scan::of(&body),
+        request_id: request_id.clone(),
+        scan: Scan::of(&whole),
         headers: head.headers,
-        body,
-        received,
+        body: whole,
     };
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
-        let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
-        let work = Box::pin(serve(engine, ask));
+        let ping_after = engine.ping_after;
+        let work = Box::pin(serve(engine, admitted, ask));
         return respond(sse::answer(prefix.dialect, &request_id, work, ping_after).await);
     }
-    respond(Box::pin(serve(engine, ask)).await)
+    respond(Box::pin(serve(engine, admitted, ask)).await)
 }
 
 /// The engine's answer as the framework's.

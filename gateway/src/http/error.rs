@@ -1,40 +1,62 @@
 //! Answers to requests that never reach the engine, in the dialect that their path suggests.
 
 use std::any::Any;
+use std::sync::Arc;
 
-use axum::extract::OriginalUri;
+use axum::BoxError;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bifrost_providers::Dialect;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, Version, header};
+use http_body::Body;
 
 use super::chat::respond;
-use super::dialect_of;
-use crate::engine::ask::Ask;
+use super::{body, dialect_of};
+use crate::engine::answer::Reply;
+use crate::engine::ask::Arrival;
+use crate::engine::grant::Grant;
 use crate::engine::refusal::Refusal;
+use crate::engine::refuse;
+use crate::state::Engine;
 
-/// A refusal with the request's id on it.
-pub fn refused(refusal: &Refusal, dialect: Dialect, headers: &HeaderMap) -> Response {
-    identified(respond(refusal.reply(dialect, None)), headers)
+/// A refusal that needs no engine, recorded like every other.
+pub fn refused(engine: &Arc<Engine>, arrival: &Arrival<'_>, refusal: &Refusal) -> Response {
+    respond(refuse(refusal, arrival.dialect, Grant::open(engine, arrival)))
 }
 
-/// An answer with the request's id on it.
-pub fn identified(mut response: Response, headers: &HeaderMap) -> Response {
-    if let Ok(id) = HeaderValue::from_str(&Ask::request_id(headers)) {
-        response.headers_mut().insert("x-request-id", id);
+/// A refusal given before the body was read. What still comes of it is let arrive; where it does not end, the connection does.
+pub async fn unread<B>(reply: Reply, head: &Parts, body: B, cap: usize) -> Response
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let mut response = respond(reply);
+    let arrived = body::discard(&head.headers, body, cap).await;
+    if !arrived && head.version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-pub async fn no_such_route(uri: OriginalUri, method: Method, headers: HeaderMap) -> Response {
-    let message = format!("no such route: {method} {}", uri.path());
+pub async fn no_such_route(engine: State<Arc<Engine>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let message = format!("no such route: {} {}", head.method, head.uri.path());
     let refusal = Refusal::Http { status: StatusCode::NOT_FOUND, kind: "not_found_error", message };
-    refused(&refusal, dialect_of(uri.path()), &headers)
+    misdirected(&engine, &refusal, &head, body).await
 }
 
-pub async fn wrong_method(uri: OriginalUri, method: Method, headers: HeaderMap) -> Response {
-    let message = format!("{} does not answer {method}", uri.path());
+pub async fn wrong_method(engine: State<Arc<Engine>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let message = format!("{} does not answer {}", head.uri.path(), head.method);
     let refusal = Refusal::Http { status: StatusCode::METHOD_NOT_ALLOWED, kind: "invalid_request_error", message };
-    refused(&refusal, dialect_of(uri.path()), &headers)
+    misdirected(&engine, &refusal, &head, body).await
+}
+
+async fn misdirected(engine: &Arc<Engine>, refusal: &Refusal, head: &Parts, body: axum::body::Body) -> Response {
+    let arrival = Arrival::new("unknown", dialect_of(head.uri.path()), &head.headers);
+    let reply = refuse(refusal, arrival.dialect, Grant::open(engine, &arrival));
+    unread(reply, head, body, engine.state().max_body_bytes).await
 }
 
 /// A panic is a bug of ours: logged with its message, told without it.

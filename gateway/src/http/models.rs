@@ -11,16 +11,17 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::{Prefix, error};
-use crate::engine::ask::credentials;
+use crate::engine::ask::{Arrival, credentials};
 use crate::engine::models::{Model, all};
 use crate::engine::refusal::Refusal;
 use crate::state::Engine;
 
 pub async fn list(engine: Arc<Engine>, prefix: &'static Prefix, request: Request) -> Response {
     let (head, _body) = request.into_parts();
+    let arrival = Arrival::new("list_models", prefix.dialect, &head.headers);
     match merged(&engine, prefix, &head).await {
         Ok(response) => response,
-        Err(refusal) => error::refused(&refusal, prefix.dialect, &head.headers),
+        Err(refusal) => error::refused(&engine, &arrival, &refusal),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bifrost_mcp::Decision;
@@ -10,13 +11,16 @@ use bifrost_mcp::{CallError, CallLimits, Outcome};
 use bifrost_policies::{Denied, identify};
 use bifrost_providers::{Dialect, Malformed};
 use http::StatusCode;
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::{body, error};
-use crate::engine::ask::credentials;
+use crate::engine::ask::{Arrival, credentials};
+use crate::engine::grant::{Grant, clipped, ms};
 use crate::engine::refusal::Refusal;
-use crate::engine::select;
-use crate::state::Engine;
+use crate::engine::{annex, refuse, select};
+use crate::record::Executed;
+use crate::state::{Engine, State as Snapshot};
 
 /// The wire form of a call and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,39 +39,61 @@ struct Call {
 }
 
 pub async fn execute(State(engine): State<Arc<Engine>>, request: Request) -> Response {
-    let headers = request.headers().clone();
-    match run(&engine, request).await {
-        Ok(response) => error::identified(response, &headers),
-        Err(refusal) => error::refused(&refusal, Dialect::OpenAiChat, &headers),
+    let (head, mut body) = request.into_parts();
+    let arrival = Arrival::new("mcp_tool_execution", Dialect::OpenAiChat, &head.headers);
+    // The account of the call, settled as cancelled should its caller leave.
+    let mut grant = Grant::open(&engine, &arrival);
+    match run(&engine.state(), &head, &mut body, &mut grant).await {
+        Ok(answer) => {
+            let mut response = super::json(StatusCode::OK, answer.to_string());
+            annex::headers(response.headers_mut(), &grant, 0);
+            grant.succeed(None, None);
+            response
+        }
+        Err(refusal) => {
+            let reply = refuse(&refusal, arrival.dialect, grant);
+            error::unread(reply, &head, body, engine.state().max_body_bytes).await
+        }
     }
 }
 
-async fn run(engine: &Engine, request: Request) -> Result<Response, Refusal> {
-    let state = engine.state();
-    let format = format(request.uri().query().unwrap_or_default())?;
-    let (head, body) = request.into_parts();
+async fn run(state: &Snapshot, head: &Parts, body: &mut Body, grant: &mut Grant) -> Result<Value, Refusal> {
+    grant.keep_headers(&head.headers, &state.logging_headers);
     let principal = identify(&credentials(&head.headers), state.enforce_auth, &state.keyring)?;
-    let body = body::collect(&head.headers, body, state.max_body_bytes).await?;
-    let call = read(&body, format)?;
-    let selection = select::allowed(&state, &head.headers, principal.as_deref());
-    let tool = permitted(selection.decide(&call.name), &call.name)?;
+    grant.belongs_to(principal.as_deref());
+    let format = format(head.uri.query().unwrap_or_default())?;
+    let call = read(&body::collect(&head.headers, body, state.max_body_bytes).await?, format)?;
+    let selection = select::allowed(state, &head.headers, principal.as_deref());
+    let tool = permitted(selection.decide(&call.name), &call.name, principal.is_some())?;
     let limits = CallLimits { timeout: None, max_result_bytes: state.limits.max_result_bytes };
     let outcome = state.hub.call(&tool, &call.arguments, limits).await;
+    grant.record().tools_executed.push(line(&call, &tool, &outcome));
     if outcome.error == Some(CallError::Arguments) {
-        return Err(bad_request(outcome.text()));
+        return Err(Refusal::Arguments { tool: tool.name.to_string(), complaint: outcome.text() });
     }
-    Ok(super::json(StatusCode::OK, answer(format, &call, &outcome).to_string()))
+    Ok(answer(format, &call, &outcome))
 }
 
-fn permitted(decision: Decision, name: &str) -> Result<Arc<Tool>, Refusal> {
+/// A virtual key is not told whether a tool that it may not run exists; who comes without one may see them all.
+fn permitted(decision: Decision, name: &str, has_key: bool) -> Result<Arc<Tool>, Refusal> {
+    let unknown = || format!("tool '{name}' is not available or not permitted");
     match decision {
         Decision::Auto(tool) | Decision::Manual(tool) => Ok(tool),
         Decision::Refused { reason } => Err(Denied::ToolBlocked { reason }.into()),
-        Decision::Unknown => Err(Refusal::Http {
-            status: StatusCode::NOT_FOUND,
-            kind: "mcp_tool_not_found",
-            message: format!("tool '{name}' is not available or not permitted"),
-        }),
+        Decision::Unknown if has_key => Err(Denied::ToolBlocked { reason: unknown() }.into()),
+        Decision::Unknown => Err(bad_request(unknown())),
+    }
+}
+
+/// For the log record: no content.
+fn line(call: &Call, tool: &Tool, outcome: &Outcome) -> Executed {
+    Executed {
+        id: clipped(&call.id),
+        name: tool.name.to_string(),
+        server: tool.server.to_string(),
+        duration_ms: ms(outcome.duration),
+        is_error: outcome.is_error,
+        truncated_from_bytes: outcome.truncated,
     }
 }
 
