@@ -39,6 +39,8 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// How long a stream may be silent before it is pinged; 15 s unless given.
     pub ping_after: Option<Duration>,
+    /// How long a client may go without reading before its connection is cut; a minute unless given.
+    pub stalled_after: Option<Duration>,
 }
 
 /// Why a gateway does not start.
@@ -87,7 +89,7 @@ impl Gateway {
         let log = Arc::new(Log::new(style));
         log.start(&tasks);
         let observer = Arc::new(ToolMetrics(metrics.clone()));
-        let Options { guard, local_tools, observer: run_observer, ping_after, workers, .. } = options;
+        let Options { guard, local_tools, observer: run_observer, ping_after, stalled_after, workers, .. } = options;
         let shards = workers.map_or(1, NonZeroUsize::get);
         let surroundings = Surroundings { tasks: tasks.clone(), observer, guard, local_tools, shards };
         let state = state::state(settings, surroundings)?;
@@ -95,7 +97,8 @@ impl Gateway {
         let journal = Arc::new(MemoryJournal::default());
         let mut engine = Engine::new(state, metrics, log, journal, tasks.clone());
         engine.observer = run_observer;
-        engine.ping_after = ping_after.unwrap_or(http::sse::PING_AFTER);
+        engine.ping_after = ping_after.unwrap_or(engine.ping_after);
+        engine.stalled_after = stalled_after.unwrap_or(engine.stalled_after);
         let engine = Arc::new(engine);
         let surface = http::Surface::new(engine.clone());
         let served = CancellationToken::new();

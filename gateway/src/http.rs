@@ -6,13 +6,14 @@ pub mod error;
 pub mod health;
 pub mod listen;
 pub mod models;
+pub mod patience;
 pub mod sse;
 pub mod tools;
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -25,6 +26,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::Service as _;
 
+use crate::engine::ask::Link;
 use crate::state::Engine;
 
 /// One way in to chat: a path, the dialect spoken there, and the provider of a model that names none.
@@ -63,13 +65,18 @@ impl Surface {
         Self { router: router(engine.clone()), engine }
     }
 
+    /// How long a client may go without reading.
+    pub fn patience(&self) -> Duration {
+        self.engine.stalled_after
+    }
+
     /// Answers one request, counts it, and turns a panic into a 500: one bad request must not take others along.
-    pub async fn answer(self, request: http::Request<Incoming>) -> Result<Response, Infallible> {
+    pub async fn answer(self, request: http::Request<Incoming>, link: Link) -> Result<Response, Infallible> {
         let began = Instant::now();
         let route = route_of(request.uri().path());
         let method = method_name(request.method());
         let size = request.body().size_hint().lower();
-        let answered = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.dispatch(request, link)).catch_unwind().await;
         let response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
         let sizes = (size, response.body().size_hint().exact());
         let seconds = began.elapsed().as_secs_f64();
@@ -78,11 +85,11 @@ impl Surface {
     }
 
     /// Chat has the road to itself; the router serves whatever is asked less often, and refuses the rest.
-    async fn dispatch(&self, request: http::Request<Incoming>) -> Response {
+    async fn dispatch(&self, request: http::Request<Incoming>, link: Link) -> Response {
         if request.method() == http::Method::POST
             && let Some(prefix) = CHAT.iter().find(|prefix| prefix.path == request.uri().path())
         {
-            return chat::answer(self.engine.clone(), prefix, request).await;
+            return chat::answer(self.engine.clone(), prefix, request, link).await;
         }
         let Ok(response) = self.router.clone().call(request).await;
         response

@@ -19,6 +19,7 @@ use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
 use crate::engine::models::Model;
 use crate::engine::observe::RunObserver;
+use crate::http::patience::STALLED_AFTER;
 use crate::http::sse::PING_AFTER;
 use crate::metrics::Metrics;
 use crate::record::Log;
@@ -38,6 +39,8 @@ pub struct Engine {
     pub observer: Option<Arc<dyn RunObserver>>,
     /// How long a stream may be silent before it is pinged.
     pub ping_after: Duration,
+    /// How long a client may go without reading before its connection is cut.
+    pub stalled_after: Duration,
 }
 
 /// One snapshot of the configuration, ready for use: URLs parsed, headers made, keys hashed.
@@ -96,6 +99,7 @@ impl Engine {
             tasks,
             observer: None,
             ping_after: PING_AFTER,
+            stalled_after: STALLED_AFTER,
         }
     }
 

@@ -32,6 +32,7 @@ pub struct Setup {
     providers: Vec<(String, Style)>,
     tools: Vec<(String, String)>,
     ping_after: Option<Duration>,
+    stalled_after: Option<Duration>,
 }
 
 // === impl Setup ===
@@ -44,7 +45,7 @@ impl Setup {
             "mcp": {"client_configs": [], "tool_manager_config": {}},
             "governance": {"virtual_keys": []},
         });
-        Self { config, providers: Vec::new(), tools: Vec::new(), ping_after: None }
+        Self { config, providers: Vec::new(), tools: Vec::new(), ping_after: None, stalled_after: None }
     }
 
     /// A scripted provider of this dialect, with one key (`sk-<name>`), no retries, and short pauses where a test sets some.
@@ -141,6 +142,13 @@ impl Setup {
         self
     }
 
+    /// How long a client may go without reading.
+    #[must_use]
+    pub fn stalled_after(mut self, patience: Duration) -> Self {
+        self.stalled_after = Some(patience);
+        self
+    }
+
     /// The configuration so far, for a gateway that is started in another way.
     pub fn config(&self) -> &Value {
         &self.config
@@ -165,7 +173,8 @@ impl Setup {
             tools.insert(name, server);
         }
         let settings = settings(&self.config);
-        let options = Options { log_style: LogStyle::Off, ping_after: self.ping_after, ..Options::default() };
+        let (ping_after, stalled_after) = (self.ping_after, self.stalled_after);
+        let options = Options { log_style: LogStyle::Off, ping_after, stalled_after, ..Options::default() };
         let inner = bifrost_gateway::Gateway::start(&settings, options).await.or_fail("starting the gateway");
         let client = Client::new(&inner.address().to_string());
         Gateway { inner, client, upstreams, tools }

@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bifrost_fixtures::mcp::CallState;
-use bifrost_tests::{BOTH, Cell, Chat, Gateway, OrFail as _, PATIENCE, Setup, Style, cells, eventually, within};
+use bifrost_tests::{
+    BOTH, Cell, Chat, Gateway, OrFail as _, PATIENCE, Setup, Style, cells, eventually, streams, within,
+};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 const MODEL: &str = "openai/scripted-small";
@@ -274,5 +278,71 @@ async fn many_clients_at_once_are_all_served() {
     while let Some(ended) = tasks.join_next().await {
         let (n, text) = ended.or_fail("a request");
         assert_eq!(text, n.to_string(), "every caller gets its own answer");
+    }
+}
+
+/// Asks over a connection that nobody reads from yet, and that takes in little by itself.
+async fn unread(gateway: &Gateway, chat: &Chat) -> TcpStream {
+    let socket = TcpSocket::new_v4().or_fail("a socket");
+    socket.set_recv_buffer_size(64 << 10).or_fail("a small buffer");
+    let mut stream = socket.connect(gateway.address().parse().or_fail("an address")).await.or_fail("a connection");
+    let body = chat.body.to_string();
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", chat.path(), body.len());
+    stream.write_all(head.as_bytes()).await.or_fail("writing");
+    stream.write_all(body.as_bytes()).await.or_fail("writing");
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_a_stream_does_not_keep_its_place() {
+    for cell in streams() {
+        let gateway = narrow(cell.provider, 1, 100, false).stalled_after(Duration::from_millis(300)).await;
+        let upstream = gateway.upstream(cell.provider.name());
+        let stalled = unread(&gateway, &cell.chat("[huge: 16MB]")).await;
+        eventually("the stream flows", || upstream.in_flight() == 1).await;
+        assert_eq!(cell.told(&gateway, &cell.chat("[say: My turn]")).await.text, "My turn", "{cell:?}");
+        assert_eq!(upstream.disconnects(), 1, "{cell:?}: the provider was let go");
+        let labels = [("error_type", "client_stalled"), ("status_code", "499")];
+        gateway.metric_becomes("bifrost_error_requests_total", &labels, 1.0).await;
+        all_quiet(&gateway, cell.provider).await;
+        drop(stalled);
+    }
+}
+
+#[tokio::test]
+async fn a_whole_reply_that_nobody_fetches_ends_its_connection() {
+    let gateway = Gateway::both().stalled_after(Duration::from_millis(300)).await;
+    for client in BOTH {
+        let mut stalled = unread(&gateway, &Chat::new(client, MODEL, "[huge: 16MB]")).await;
+        stalled.readable().await.or_fail("the beginning of the answer");
+        // What was on its way is still there to read; the rest is not.
+        let cut = async {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let mut read = Vec::new();
+            let ended = stalled.read_to_end(&mut read).await;
+            (ended.is_err() || read.len() < 16 << 20, read.len())
+        };
+        let (cut, length) = tokio::time::timeout(PATIENCE, cut).await.or_fail("an end");
+        assert!(cut, "{client:?}: all {length} bytes came after all");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_it_all() {
+    let gateway = Gateway::both().stalled_after(Duration::from_secs(1)).await;
+    for cell in streams().filter(|cell| cell.provider == Style::OpenAi) {
+        let mut slow = unread(&gateway, &cell.chat("[huge: 3MB]")).await;
+        let mut read = Vec::new();
+        let mut piece = vec![0; 128 << 10];
+        let end: &[u8] = if cell.client == Style::OpenAi { b"[DONE]" } else { b"message_stop" };
+        // For longer than the bound in all, and never for long at once.
+        while !read.ends_with(b"0\r\n\r\n") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let more = tokio::time::timeout(PATIENCE, slow.read(&mut piece)).await.or_fail("more").or_fail("reading");
+            assert!(more > 0, "{cell:?}: cut after {} bytes", read.len());
+            read.extend_from_slice(&piece[..more]);
+        }
+        let tail = &read[read.len() - 400..];
+        assert!(tail.windows(end.len()).any(|window| window == end), "{cell:?}: {}", String::from_utf8_lossy(tail));
     }
 }

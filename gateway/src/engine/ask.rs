@@ -1,5 +1,7 @@
 //! The envelope of one request: what the HTTP layer knows before anybody has decided anything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bifrost_policies::{Credentials, affinity};
@@ -24,7 +26,14 @@ pub struct Arrival<'a> {
     /// The caller's `x-request-id`, or a new one.
     pub request_id: String,
     pub received: Instant,
+    /// What it came over, where its answer may take long.
+    pub link: Option<Link>,
 }
+
+/// The connection that a request came over, as far as the engine is concerned: has it been given up, because the client at its
+/// other end reads nothing?
+#[derive(Clone, Debug, Default)]
+pub struct Link(Arc<AtomicBool>);
 
 /// One chat request as it arrived.
 #[derive(Debug)]
@@ -54,7 +63,23 @@ impl<'a> Arrival<'a> {
         let request_id = text(headers, &names::REQUEST_ID)
             .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-        Self { request_type, dialect, headers, request_id, received: Instant::now() }
+        Self { request_type, dialect, headers, request_id, received: Instant::now(), link: None }
+    }
+
+    /// It came over this connection.
+    #[must_use]
+    pub fn over(self, link: Link) -> Self {
+        Self { link: Some(link), ..self }
+    }
+}
+
+impl Link {
+    pub fn give_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_given_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

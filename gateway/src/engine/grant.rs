@@ -13,7 +13,7 @@ use bifrost_providers::reply::Usage;
 use bifrost_providers::scan::Scan;
 use http::HeaderMap;
 
-use super::ask::{self, Arrival};
+use super::ask::{self, Arrival, Link};
 use super::refusal::Refusal;
 use crate::metrics::{Active, Labels};
 use crate::record::{Record, unix_ms};
@@ -33,6 +33,7 @@ pub struct Grant {
     engine: Arc<Engine>,
     received: Instant,
     custom_labels: Vec<String>,
+    link: Option<Link>,
     settled: bool,
     _active: Active,
 }
@@ -52,6 +53,7 @@ impl Grant {
             engine: engine.clone(),
             received: arrival.received,
             custom_labels: custom.map(|label| custom_label(arrival.headers, label)).collect(),
+            link: arrival.link.clone(),
             settled: false,
             _active: engine.metrics.active(request_type),
         }
@@ -170,8 +172,9 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if !self.settled {
-            self.record.error_class = "request_cancelled";
-            self.record.error_type = Some("request_cancelled".to_owned());
+            let stalled = self.link.as_ref().is_some_and(Link::is_given_up);
+            self.record.error_class = if stalled { "client_stalled" } else { "request_cancelled" };
+            self.record.error_type = Some(self.record.error_class.to_owned());
             self.settle("cancelled", CLIENT_LEFT);
         }
     }

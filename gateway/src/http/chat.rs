@@ -11,14 +11,14 @@ use hyper::body::Incoming;
 
 use super::{Prefix, body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::{Arrival, Ask};
+use crate::engine::ask::{Arrival, Ask, Link};
 use crate::engine::{admit, serve};
 use crate::state::Engine;
 
-pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request<Incoming>) -> Response {
+pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request<Incoming>, link: Link) -> Response {
     let (head, mut body) = request.into_parts();
     let endpoint = Endpoint::chat(prefix.dialect);
-    let arrival = Arrival::new(endpoint.request_type(false), prefix.dialect, &head.headers);
+    let arrival = Arrival::new(endpoint.request_type(false), prefix.dialect, &head.headers).over(link);
     let admitted = match admit(&engine, &arrival) {
         Ok(admitted) => admitted,
         Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,

@@ -7,10 +7,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::Surface;
+use super::patience::{Patient, UNSENT_BYTES};
+use crate::engine::ask::Link;
 use crate::tasks::Tasks;
 
 /// A client that takes longer to send its headers is cut off.
@@ -31,6 +34,8 @@ impl Listener {
     pub async fn bind(host: &str, port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind((host, port)).await?.into_std()?;
         let address = listener.local_addr()?;
+        // Connections inherit it.
+        SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES)?;
         Ok(Self { listener, address })
     }
 
@@ -72,7 +77,9 @@ fn open(stream: TcpStream, surface: Surface, graceful: &GracefulShutdown, connec
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| surface.clone().answer(request));
+    let link = Link::default();
+    let stream = Patient::new(stream, surface.patience(), link.clone());
+    let service = service_fn(move |request| surface.clone().answer(request, link.clone()));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).adaptive_window(true);
