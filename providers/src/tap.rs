@@ -413,7 +413,7 @@ mod tests {
         for nothing in ["null", "7", "[]", "\"x\""] {
             assert!(usage(nothing).is_none(), "{nothing}");
         }
-        let body = br#"{"type":"message","usage":{"input_tokens":18446744073709551615,"cache_read_input_tokens":9}}"#;
+        let body = br#"{"type":"message","content":[],"usage":{"input_tokens":18446744073709551615,"cache_read_input_tokens":9}}"#;
         assert_eq!(whole(Dialect::AnthropicMessages, body).usage.unwrap().input, u64::MAX);
     }
 
@@ -425,9 +425,11 @@ mod tests {
         );
         assert_eq!((read.finish.unwrap().as_escaped(), read.usage.unwrap().input), ("stop", 1));
         assert!(read.error.is_none());
-        for body in ["<html></html>", "", "[]", "{\"choices\":[", "null", "{\"choices\":7}"] {
-            let error = whole(Dialect::OpenAiChat, body.as_bytes()).error.unwrap();
-            assert_eq!(error.kind, FailureKind::Unreadable, "{body}");
+        for body in ["<html></html>", "", "[]", "{\"choices\":[", "null", "{\"choices\":7,\"content\":7}", "{}"] {
+            for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+                let error = whole(dialect, body.as_bytes()).error.unwrap();
+                assert_eq!(error.kind, FailureKind::Unreadable, "{body}");
+            }
         }
         let error =
             whole(Dialect::AnthropicMessages, br#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#)

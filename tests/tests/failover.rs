@@ -396,15 +396,35 @@ async fn an_error_inside_a_200_counts_as_a_failure() {
 
 #[tokio::test]
 async fn junk_inside_a_200_is_a_502() {
-    // With tools on offer, every reply is read.
-    let canned = Canned::new(String::new(), Gateway::both().tool("demo", "demo")).await;
-    for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
-        canned.answers(json_answer(&junk));
-        for cell in cells() {
-            let answer = canned.gateway.ask(&Canned::chat(cell)).await;
-            assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?} {junk}: {}", answer.text());
-            answer.fault();
-            canned.falls_back(cell).await;
+    // With tools on offer every reply is read; without, a reply of the caller's own dialect is passed on unread.
+    for setup in [Gateway::both().tool("demo", "demo"), Gateway::both()] {
+        let canned = Canned::new(String::new(), setup).await;
+        for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
+            canned.answers(json_answer(&junk));
+            for cell in cells() {
+                let answer = canned.gateway.ask(&Canned::chat(cell)).await;
+                assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?} {junk}: {}", answer.text());
+                answer.fault();
+                canned.falls_back(cell).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_later_turn_is_tried_again_like_the_first() {
+    let setup = Gateway::start().provider_keys("openai", Style::OpenAi, &["sk-1"], 2);
+    let setup = setup.provider_keys("anthropic", Style::Anthropic, &["sk-1"], 2);
+    let gateway = setup.tool("demo", "demo").await;
+    for cell in cells() {
+        for fault in ["[fail: 503]", "[html]", "[empty]", "[cut: 20]", "[error-event]"] {
+            let (before, ran) = (keys(&gateway, cell.provider.name()).len(), gateway.tools("demo").calls().len());
+            let script = format!(
+                r#"{cell:?} [call: demo-add {{"a":1,"b":2}}][then][say: At last {{results}}]{fault}[only: times=2]"#
+            );
+            assert_eq!(cell.told(&gateway, &cell.chat(&script)).await.text, "At last 3", "{cell:?} {fault}");
+            assert_eq!(keys(&gateway, cell.provider.name()).len(), before + 4, "{cell:?} {fault}");
+            assert_eq!(gateway.tools("demo").calls().len(), ran + 1, "{cell:?} {fault}: tools run once");
         }
     }
 }

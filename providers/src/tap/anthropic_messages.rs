@@ -37,6 +37,8 @@ struct Message<'a> {
     #[serde(borrow)]
     stop_reason: Option<&'a RawValue>,
     #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
@@ -77,14 +79,16 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     }
 }
 
-/// `None` where the body is no JSON object.
+/// `None` where the body is no reply and no error: no JSON object, or one without a list of content.
 pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
     let message = object::<Message<'_>>(body)?;
     let mut facts = Facts::default();
     message.note(&mut facts);
     facts.finish = text(message.stop_reason);
     let is_error = message.error.is_some() || message.kind.is_some_and(|kind| kind.get() == r#""error""#);
-    Some((facts, is_error.then(|| failure(Dialect::AnthropicMessages, body))))
+    let error = is_error.then(|| failure(Dialect::AnthropicMessages, body));
+    let has_content = message.content.is_some_and(|content| content.get().starts_with('['));
+    (error.is_some() || has_content).then_some((facts, error))
 }
 
 fn message_delta(data: &Data<'_>, facts: &mut Facts) -> Seen {

@@ -89,13 +89,14 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     }
 }
 
-/// `None` where the body is no JSON object, or has choices that are none.
+/// `None` where the body is no reply and no error: no JSON object, without choices, or with some that are none.
 pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
     let reply = object::<Reply<'_>>(body)?;
     let mut facts = Facts::default();
     reply.note(&mut facts);
     facts.finish = reply.choices()?.first().and_then(|choice| text(choice.finish_reason));
-    Some((facts, reply.is_error().then(|| failure(Dialect::OpenAiChat, body))))
+    let error = reply.is_error().then(|| failure(Dialect::OpenAiChat, body));
+    (error.is_some() || reply.choices.is_some()).then_some((facts, error))
 }
 
 /// Is this a delta with neither usage, nor a finish, nor an error?
