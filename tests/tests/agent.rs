@@ -190,6 +190,10 @@ async fn the_old_prose_form_is_there_for_those_who_ask_for_it() {
             (prose, vec!["mine"], "stop"),
             "{stream}"
         );
+        // What the model said itself, in this turn or an earlier one, keeps a line's distance.
+        let before = r#"[say: Well.][call: demo-echo {"text":"x"}][then][say: Now.]"#;
+        let chat = Chat::openai("openai/scripted-small", &format!("{before}{script}")).tool("mine").streamed(stream);
+        assert_eq!(gateway.ask(&chat).await.told().text, format!("Well.\n\nNow.\n\n{prose}"), "{stream}");
     }
 }
 

@@ -125,7 +125,13 @@ impl Stitch {
             _ => return,
         };
         let index = self.next_place();
+        let is_text = matches!(block, Block::Text { .. });
         self.write(&ChatEvent::Open { index, choice: 0, block });
+        if is_text {
+            // The gateway's own words do not run into the model's, of whatever turn.
+            self.turn += 1;
+            self.separate(index);
+        }
         self.write(&ChatEvent::Delta { index, delta });
         self.write(&ChatEvent::Close { index });
     }

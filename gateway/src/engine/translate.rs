@@ -58,7 +58,7 @@ fn finish_whole(talk: &Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending
         && let Some(choice) = reply.choices.first_mut()
     {
         append(talk.plan.ask.dialect, &mut shown, talk.visible(&choice.parts));
-        shown.extend(ending.reveal);
+        append(talk.plan.ask.dialect, &mut shown, ending.reveal);
         choice.parts = shown;
         if let Some(finish) = ending.finish {
             choice.finish = finish;
