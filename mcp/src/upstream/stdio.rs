@@ -11,7 +11,10 @@ use nix::{
 };
 use rmcp::{
     RoleClient,
-    model::{ErrorCode, ErrorData, JsonRpcError, JsonRpcVersion2_0, NumberOrString, ServerJsonRpcMessage},
+    model::{
+        ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, JsonRpcError, JsonRpcMessage, JsonRpcVersion2_0,
+        NumberOrString, RequestId, ServerJsonRpcMessage,
+    },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -49,6 +52,16 @@ pub(super) struct StdioTransport {
     /// `None` once closed. Shared because sends may overlap and outlive the borrow of the transport.
     stdin: Arc<Mutex<Option<ChildStdin>>>,
     group: ProcessGroup,
+    probe: Probe,
+}
+
+/// The question whether a server is of the modern era. The SDK waits ten seconds for the answer and then goes on with the older
+/// handshake; a server that takes longer to start answers both, and the SDK would take the first answer for the second.
+#[derive(Debug, Default)]
+struct Probe {
+    asked: Option<RequestId>,
+    /// The answer that nobody waits for any more.
+    given_up: Option<RequestId>,
 }
 
 /// A child that leads a process group.
@@ -89,6 +102,7 @@ pub(super) fn spawn(server: &str, settings: &TransportSettings, around: &Surroun
         lines: BoundedLines::new(BufReader::with_capacity(READ_BUFFER, stdout), around.max_message_bytes),
         stdin: Arc::new(Mutex::new(Some(stdin))),
         group: ProcessGroup { child, id: Pid::from_raw(id), guarded: around.guard.is_some() },
+        probe: Probe::default(),
     })
 }
 
@@ -118,6 +132,7 @@ impl Transport<RoleClient> for StdioTransport {
         &mut self,
         item: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        self.probe.sent(&item);
         let stdin = Arc::clone(&self.stdin);
         async move {
             let mut line = serde_json::to_vec(&item)?;
@@ -140,8 +155,12 @@ impl Transport<RoleClient> for StdioTransport {
                     return None;
                 }
             };
-            if message.is_some() {
-                return message;
+            match message {
+                Some(late) if self.probe.is_late(&late) => {
+                    tracing::debug!("a tool server took longer to start than the probe of its era waits");
+                }
+                Some(message) => return Some(message),
+                None => {}
             }
         }
     }
@@ -179,6 +198,28 @@ fn failure(id: i64, message: String, bytes: Option<usize>) -> ServerJsonRpcMessa
         id: Some(NumberOrString::Number(id)),
         error: ErrorData::new(UNREADABLE, message, bytes.map(serde_json::Value::from)),
     })
+}
+
+// === impl Probe ===
+
+impl Probe {
+    fn sent(&mut self, message: &ClientJsonRpcMessage) {
+        let JsonRpcMessage::Request(request) = message else { return };
+        match request.request {
+            ClientRequest::DiscoverRequest(_) => self.asked = Some(request.id.clone()),
+            ClientRequest::InitializeRequest(_) => self.given_up = self.asked.take(),
+            _ => {}
+        }
+    }
+
+    fn is_late(&self, message: &ServerJsonRpcMessage) -> bool {
+        let answered = match message {
+            JsonRpcMessage::Response(response) => Some(&response.id),
+            JsonRpcMessage::Error(error) => error.id.as_ref(),
+            _ => None,
+        };
+        answered.is_some() && answered == self.given_up.as_ref()
+    }
 }
 
 // === impl ProcessGroup ===

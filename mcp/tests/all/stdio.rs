@@ -104,6 +104,40 @@ async fn a_server_that_hangs_fails_alone() {
     world.hub.close().await;
 }
 
+/// Lets time pass for other processes, and none for this one.
+async fn a_moment() {
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(10))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_starts_slower_than_its_probe_waits_is_reached_at_the_first_attempt() {
+    // While a thread is at work, the clock does not move by itself.
+    let (rest, at_work) = std::sync::mpsc::channel::<()>();
+    let clock = tokio::task::spawn_blocking(move || at_work.recv());
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let program = crate::support::example("toolserver");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done; exec {} plain", gate.display(), program.display());
+    let mut slow = shell("slow", &script);
+    slow.connect_timeout = Duration::from_mins(10);
+    let world = World::start(vec![slow]);
+    for _ in 0..100 {
+        a_moment().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(world.state("slow"), State::Connecting);
+    }
+    std::fs::write(&gate, "").unwrap();
+    let patience = Instant::now() + PATIENCE;
+    while world.state("slow") == State::Connecting {
+        assert!(Instant::now() < patience, "it never came up");
+        a_moment().await;
+    }
+    assert!(matches!(world.state("slow"), State::Ready { tools: 10, .. }), "{:?}", world.state("slow"));
+    drop(rest);
+    clock.await.unwrap().unwrap_err();
+    world.hub.close().await;
+}
+
 #[tokio::test]
 async fn a_server_that_dies_of_the_probe_is_reached_the_old_way() {
     let world = World::start(vec![toolserver("old", "probe-dies")]);
