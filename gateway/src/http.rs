@@ -1,5 +1,6 @@
 //! The HTTP surface: routes, bodies in and out. Decides nothing about a request beyond what its path and size say.
 
+pub mod batch;
 pub mod body;
 pub mod chat;
 pub mod error;

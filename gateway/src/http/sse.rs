@@ -18,16 +18,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
+use super::batch::{Batch, Next};
 use crate::engine::answer::{Reply, ReplyBody, StreamBody};
-use crate::engine::gather::Gather;
 
 /// Silence after which a comment is sent. Load balancers cut at 60 s, some at 30 s.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
 const PING: Bytes = Bytes::from_static(b": ping\n\n");
-/// Bytes that are sent without waiting for more: about what one read from a provider brings.
-const ENOUGH: usize = 16 << 10;
-/// Polls that make a turn: the server polls a body that is not ready twice before it lets other tasks run.
-const PATIENCE: u8 = 2;
 
 /// An answer in the making.
 pub type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
@@ -75,12 +71,7 @@ struct Paced {
     alarm: Alarm,
     /// A ping is owed at once.
     due: bool,
-    /// Content that waits for what may be right behind it.
-    gather: Gather,
-    /// Polls since content came last, while it waits.
-    waited: u8,
-    /// Nothing but the head has been sent.
-    fresh: bool,
+    batch: Batch,
 }
 
 enum Stage {
@@ -93,42 +84,30 @@ enum Stage {
 impl Paced {
     fn new(stage: Stage, dialect: Dialect, every: Duration) -> Self {
         let last = Instant::now();
-        Self {
-            stage,
-            dialect,
-            every,
-            last,
-            alarm: Alarm::at(last + every),
-            due: false,
-            gather: Gather::default(),
-            waited: 0,
-            fresh: true,
-        }
+        Self { stage, dialect, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::new() }
     }
 
-    /// Content that is here already travels together: a write to the client costs more than everything else that a chunk
-    /// needs. So before something is sent, the provider's connection gets one turn to hand over what it has read. The first
-    /// content does not wait: it goes out with the head.
-    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        while self.gather.len() < ENOUGH {
+    /// The next write's content; see [`super::batch`].
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.batch.is_waiting() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        while !self.batch.is_full() {
             match self.poll_content(cx) {
-                Poll::Ready(Some(content)) => {
-                    self.gather.push(content);
-                    self.waited = 0;
-                }
+                Poll::Ready(Some(content)) => self.batch.push(content),
                 Poll::Ready(None) => break,
-                Poll::Pending if self.gather.is_empty() => return Poll::Pending,
-                Poll::Pending if self.fresh || self.waited >= PATIENCE => break,
-                Poll::Pending => {
-                    self.waited += 1;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Poll::Pending => match self.batch.next() {
+                    Next::Send => break,
+                    Next::Idle => return self.poll_ping(cx).map(|()| Some(PING)),
+                    Next::Again => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                },
             }
         }
-        self.waited = 0;
-        self.fresh = false;
-        Poll::Ready(self.gather.take())
+        Poll::Ready(self.batch.take())
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -190,16 +169,9 @@ impl Body for Paced {
         if std::mem::take(&mut this.due) {
             return Poll::Ready(Some(Ok(Frame::data(PING))));
         }
-        if let Poll::Ready(content) = this.poll_gathered(cx) {
-            this.last = Instant::now();
-            return Poll::Ready(content.map(|data| Ok(Frame::data(data))));
-        }
-        if this.gather.is_empty() {
-            std::task::ready!(this.poll_ping(cx));
-            this.last = Instant::now();
-            return Poll::Ready(Some(Ok(Frame::data(PING))));
-        }
-        Poll::Pending
+        let content = std::task::ready!(this.poll_batch(cx));
+        this.last = Instant::now();
+        Poll::Ready(content.map(|data| Ok(Frame::data(data))))
     }
 }
 
