@@ -173,8 +173,8 @@ mod tests {
     }
 
     fn chunks(pieces: &[&str]) -> String {
-        let pieces: String = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
-        format!("{CHUNKED}{pieces}0\r\n\r\n")
+        let pieces: Vec<_> = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+        format!("{CHUNKED}{}0\r\n\r\n", pieces.concat())
     }
 
     /// What one read of all of it comes to.
