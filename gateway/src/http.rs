@@ -27,7 +27,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::Service as _;
 
-use crate::engine::ask::Link;
+use crate::engine::ask::{Link, labels};
+use crate::metrics::Exchange;
 use crate::state::Engine;
 
 /// One way in to chat: a path, the dialect spoken there, and the provider of a model that names none.
@@ -77,11 +78,13 @@ impl Surface {
         let route = route_of(request.uri().path());
         let method = method_name(request.method());
         let size = request.body().size_hint().lower();
+        let custom = labels(request.headers(), self.engine.metrics.custom());
         let answered = AssertUnwindSafe(self.dispatch(request, link)).catch_unwind().await;
         let response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
         let sizes = (size, response.body().size_hint().exact());
         let seconds = began.elapsed().as_secs_f64();
-        self.engine.metrics.http((route, method, response.status().as_u16()), seconds, sizes);
+        let exchange = Exchange { route, method, status: response.status().as_u16(), custom };
+        self.engine.metrics.http(exchange, seconds, sizes);
         Ok(response)
     }
 

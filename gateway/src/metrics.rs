@@ -23,6 +23,9 @@ const UPSTREAM_SECONDS: &[f64] = &[
 ];
 const FIRST_TOKEN_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+const INTER_TOKEN_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const OVERHEAD_MICROSECONDS: &[f64] =
+    &[100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 3e7];
 const TOOL_SECONDS: &[f64] = &[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 const RETRIES: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 10.0];
 const SIZES: &[f64] = &[1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -112,11 +115,20 @@ struct Series {
     cache_read: Counter,
     cache_write: Counter,
     first_token: Histogram,
+    inter_token: Histogram,
+    overhead: Histogram,
     retries: Histogram,
 }
 
-/// What one HTTP exchange is counted under: route, method, status. Never the caller's own text.
-pub type Exchange = (&'static str, &'static str, u16);
+/// What one HTTP exchange is counted under. Of the caller's own text only the values of the operator's labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Exchange {
+    pub route: &'static str,
+    pub method: &'static str,
+    pub status: u16,
+    /// Values of the configured custom labels, in their order.
+    pub custom: Vec<String>,
+}
 
 /// All metrics of one gateway.
 #[derive(Debug)]
@@ -141,6 +153,8 @@ struct Vectors {
     cache_read: CounterVec,
     cache_write: CounterVec,
     first_token: HistogramVec,
+    inter_token: HistogramVec,
+    overhead: HistogramVec,
     retries: HistogramVec,
     rotations: CounterVec,
     key_up: GaugeVec,
@@ -199,6 +213,10 @@ impl Metrics {
         if let Some(first) = record.first_token_ms {
             series.first_token.observe(first / 1e3);
         }
+        if let Some(gap) = record.inter_token_ms {
+            series.inter_token.observe(gap / 1e3);
+        }
+        series.overhead.observe(record.overhead_ms * 1e3);
         series.retries.observe(f64::from(record.retries));
     }
 
@@ -253,16 +271,25 @@ impl Metrics {
 
     /// Counts one HTTP exchange; `sizes` are those of the request and of a whole answer, in bytes.
     pub fn http(&self, exchange: Exchange, seconds: f64, sizes: (u64, Option<u64>)) {
-        let route = {
-            let mut routes = self.routes.lock();
-            routes.entry(exchange).or_insert_with(|| Arc::new(self.vectors.route(exchange))).clone()
-        };
+        let route = self.route(exchange);
         route.requests.inc();
         route.duration.observe(seconds);
         route.request_size.observe(to_f64(sizes.0));
         if let Some(size) = sizes.1 {
             route.response_size.observe(to_f64(size));
         }
+    }
+
+    fn route(&self, mut exchange: Exchange) -> Arc<Route> {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.get(&exchange) {
+            return route.clone();
+        }
+        if routes.len() >= MAX_SERIES {
+            exchange.custom.fill(OTHER.to_owned());
+        }
+        let made = || Arc::new(self.vectors.route(&exchange));
+        routes.entry(exchange.clone()).or_insert_with(made).clone()
     }
 
     /// The exposition text for a scrape.
@@ -287,7 +314,8 @@ impl Vectors {
         let errors: Vec<&str> = base.iter().copied().chain(["status_code", "error_type"]).collect();
         let latency: Vec<&str> = base.iter().copied().chain(["is_success"]).collect();
         let make = Maker { registry };
-        let http = &["path", "method", "status"];
+        let http: Vec<&str> =
+            ["path", "method", "status"].into_iter().chain(custom.iter().map(String::as_str)).collect();
         Ok(Self {
             requests: make.counter("bifrost_upstream_requests_total", "Requests sent to providers", &base)?,
             requests_alias: make.counter("bifrost_requests_total", "Requests sent to providers", &base)?,
@@ -323,6 +351,18 @@ impl Vectors {
                 &base,
                 FIRST_TOKEN_SECONDS,
             )?,
+            inter_token: make.histogram(
+                "bifrost_stream_inter_token_latency_seconds",
+                "Mean time between the pieces of a stream, one observation per stream",
+                &base,
+                INTER_TOKEN_SECONDS,
+            )?,
+            overhead: make.histogram(
+                "bifrost_overhead_latency_microseconds",
+                "Time until the first content or the whole reply, without the waits for providers and tools",
+                &base,
+                OVERHEAD_MICROSECONDS,
+            )?,
             retries: make.histogram("bifrost_request_retries", "Retries per request", &base, RETRIES)?,
             rotations: make.counter(
                 "bifrost_key_rotation_events_total",
@@ -341,18 +381,18 @@ impl Vectors {
                 &["mcp_client", "mcp_tool_name", "mcp_method", "error_type"],
                 TOOL_SECONDS,
             )?,
-            http_requests: make.counter("http_requests_total", "HTTP requests", http)?,
+            http_requests: make.counter("http_requests_total", "HTTP requests", &http)?,
             http_duration: make.histogram(
                 "http_request_duration_seconds",
                 "Duration of HTTP requests until the head of the answer",
-                http,
+                &http,
                 UPSTREAM_SECONDS,
             )?,
-            http_request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", http, SIZES)?,
+            http_request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", &http, SIZES)?,
             http_response_size: make.histogram(
                 "http_response_size_bytes",
                 "Size of whole HTTP answers",
-                http,
+                &http,
                 SIZES,
             )?,
             log_dropped: make
@@ -378,13 +418,16 @@ impl Vectors {
             cache_read: self.cache_read.with_label_values(&base),
             cache_write: self.cache_write.with_label_values(&base),
             first_token: self.first_token.with_label_values(&base),
+            inter_token: self.inter_token.with_label_values(&base),
+            overhead: self.overhead.with_label_values(&base),
             retries: self.retries.with_label_values(&base),
         }
     }
 
-    fn route(&self, (path, method, status): Exchange) -> Route {
-        let status = status.to_string();
-        let values = [path, method, status.as_str()];
+    fn route(&self, exchange: &Exchange) -> Route {
+        let status = exchange.status.to_string();
+        let custom = exchange.custom.iter().map(String::as_str);
+        let values: Vec<&str> = [exchange.route, exchange.method, &status].into_iter().chain(custom).collect();
         Route {
             requests: self.http_requests.with_label_values(&values),
             duration: self.http_duration.with_label_values(&values),
@@ -450,11 +493,27 @@ mod tests {
         assert_eq!(series, MAX_SERIES + 1);
     }
 
+    fn exchange(method: &'static str, custom: Vec<String>) -> Exchange {
+        Exchange { route: "other", method, status: 404, custom }
+    }
+
+    #[test]
+    fn exchanges_are_capped_as_well() {
+        let metrics = Metrics::new(vec!["team".into()]).unwrap();
+        for i in 0..MAX_SERIES + 50 {
+            metrics.http(exchange("GET", vec![i.to_string()]), 0.1, (0, None));
+        }
+        assert_eq!(metrics.routes.lock().len(), MAX_SERIES + 1);
+        assert!(
+            metrics.expose().contains(r#"http_requests_total{method="GET",path="other",status="404",team="other"} 50"#)
+        );
+    }
+
     #[test]
     fn each_method_of_a_path_is_counted_for_itself() {
         let metrics = Metrics::new(Vec::new()).unwrap();
-        metrics.http(("other", "GET", 404), 0.1, (0, None));
-        metrics.http(("other", "PUT", 404), 0.1, (0, None));
+        metrics.http(exchange("GET", Vec::new()), 0.1, (0, None));
+        metrics.http(exchange("PUT", Vec::new()), 0.1, (0, None));
         let exposed = metrics.expose();
         for method in ["GET", "PUT"] {
             assert!(

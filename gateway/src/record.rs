@@ -53,7 +53,13 @@ pub struct Record {
     pub retries: u32,
     pub latency_ms: f64,
     pub upstream_latency_ms: f64,
+    /// Wall time of the rounds of tools.
+    pub tools_ms: f64,
+    /// The rest: until the first content of a stream, or the end of a whole reply.
+    pub overhead_ms: f64,
     pub first_token_ms: Option<f64>,
+    /// The mean time between two pieces of a stream's content.
+    pub inter_token_ms: Option<f64>,
     pub usage_input: u64,
     pub usage_output: u64,
     pub usage_cache_read: u64,
@@ -123,8 +129,14 @@ impl Record {
         listed(&mut object, "attempts", &self.attempts);
         object.number("retries", self.retries.into());
         object.float("latency_ms", self.latency_ms).float("upstream_latency_ms", self.upstream_latency_ms);
-        if let Some(first) = self.first_token_ms {
-            object.float("first_token_ms", first);
+        if self.tools_ms > 0.0 {
+            object.float("tools_ms", self.tools_ms);
+        }
+        object.float("overhead_ms", self.overhead_ms);
+        for (key, time) in [("first_token_ms", self.first_token_ms), ("inter_token_ms", self.inter_token_ms)] {
+            if let Some(time) = time {
+                object.float(key, time);
+            }
         }
         object.number("usage_input", self.usage_input).number("usage_output", self.usage_output);
         counted(&mut object, "usage_cache_read", self.usage_cache_read);
@@ -336,7 +348,9 @@ mod tests {
             key_id: text(),
             key_name: text(),
             attempts: vec![attempt],
+            tools_ms: 1.5,
             first_token_ms: Some(0.25),
+            inter_token_ms: Some(0.5),
             usage_cache_read: 1,
             usage_cache_write: 2,
             usage_reasoning: 3,

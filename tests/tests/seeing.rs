@@ -76,6 +76,8 @@ async fn metrics_have_the_names_and_labels_that_dashboards_use() {
         "bifrost_upstream_latency_seconds_count",
         "bifrost_request_duration_seconds_count",
         "bifrost_stream_first_token_latency_seconds_count",
+        "bifrost_stream_inter_token_latency_seconds_count",
+        "bifrost_overhead_latency_microseconds_count",
         "bifrost_request_retries_count",
     ] {
         let line = series(name);
@@ -92,12 +94,49 @@ async fn metrics_have_the_names_and_labels_that_dashboards_use() {
     assert_eq!(gateway.metric("bifrost_error_requests_total", &failed).await, Some(1.0));
     let tool = [("mcp_client", "demo"), ("mcp_tool_name", "add"), ("mcp_method", "tools/call")];
     assert_eq!(gateway.metric("bifrost_mcp_client_operation_duration_seconds_count", &tool).await, Some(1.0));
-    let http = [("path", "/v1/chat/completions"), ("method", "POST"), ("status", "200")];
-    assert_eq!(gateway.metric("http_requests_total", &http).await, Some(1.0));
+    let http = [("path", "/v1/chat/completions"), ("method", "POST"), ("status", "200"), ("team_color", "red")];
+    for name in ["http_requests_total", "http_request_duration_seconds_count", "http_request_size_bytes_count"] {
+        assert_eq!(gateway.metric(name, &http).await, Some(1.0), "{name}");
+    }
     for name in ["http_request_duration_seconds_count", "http_request_size_bytes_count", "bifrost_active_requests"] {
         assert!(gateway.metric(name, &[]).await.is_some(), "{name}");
     }
     assert!(text.contains("process_resident_memory_bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn the_gateways_own_time_is_told_from_that_of_providers_and_tools() {
+    let gateway = world().await;
+    for cell in cells() {
+        let labels = [("provider", cell.provider.name())];
+        let overhead = async || gateway.metric("bifrost_overhead_latency_microseconds_sum", &labels).await;
+        let before = overhead().await.unwrap_or(0.0);
+        let script = r#"[call: demo-slow {"ms":400}][delay: 400ms][then][say: Done.][delay: 400ms]"#;
+        let began = std::time::Instant::now();
+        cell.told(&gateway, &cell.chat(script)).await;
+        let whole = began.elapsed();
+        let own = overhead().await.or_fail("a sum") - before;
+        assert!(whole.as_millis() >= 1200 && own > 0.0, "{cell:?}: {own} us of {whole:?}");
+        assert!(own < 400_000.0, "{cell:?}: {own} us of {whole:?} hold a wait for somebody else");
+    }
+}
+
+#[tokio::test]
+async fn the_pace_of_a_stream_is_measured_without_its_tools() {
+    let gateway = world().await;
+    for cell in bifrost_tests::streams() {
+        let labels = [("provider", cell.provider.name())];
+        let name = |part: &str| format!("bifrost_stream_inter_token_latency_seconds_{part}");
+        let (count, sum) = (name("count"), name("sum"));
+        let read = async |name: &str| gateway.metric(name, &labels).await.unwrap_or(0.0);
+        let before = (read(&count).await, read(&sum).await);
+        let script = r#"[call: demo-slow {"ms":2000}][then][say: one two three four five][chunks: 10][drip: 20ms]"#;
+        cell.told(&gateway, &cell.chat(script)).await;
+        assert!((read(&count).await - before.0 - 1.0).abs() < f64::EPSILON, "{cell:?}: one observation");
+        let mean = read(&sum).await - before.1;
+        // The tool alone would add 200 ms to each gap.
+        assert!((0.005..0.15).contains(&mean), "{cell:?}: {mean} s between pieces that come every 20 ms or so");
+    }
 }
 
 #[tokio::test]

@@ -265,7 +265,9 @@ impl Talk {
         self.rounds += 1;
         self.calls += ours.len();
         let executor = Executor { hub: &self.plan.state.hub, max_result_bytes: self.limits.max_result_bytes };
+        let began = Instant::now();
         let (done, unfinished) = executor.run_all(ours, self.deadline).await;
+        grant.waited_tools(began.elapsed());
         let before = self.facts.executed.len();
         self.facts.executed.extend(done.iter().map(Done::fact));
         if let (Some(observer), Some(calls)) = (&self.plan.engine.observer, self.facts.executed.get(before..)) {

@@ -13,6 +13,7 @@ use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
+use super::grant::clipped;
 use super::names;
 
 /// A request of any kind, as far as its head tells.
@@ -149,6 +150,16 @@ pub fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
 
 pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).map(HeaderValue::to_str)?.ok().map(str::trim)
+}
+
+/// The values of the operator's own labels, in their order: `x-bf-dim-<label>`, or its older spelling `x-bf-prom-<label>`;
+/// empty where neither came.
+pub fn labels(headers: &HeaderMap, names: &[String]) -> Vec<String> {
+    let value = |label: &String| {
+        let spelt = ["x-bf-dim-", "x-bf-prom-"].map(|prefix| format!("{prefix}{label}"));
+        spelt.iter().find_map(|name| text(headers, name)).map(clipped).unwrap_or_default()
+    };
+    names.iter().map(value).collect()
 }
 
 fn bearer(value: &str) -> Option<&str> {

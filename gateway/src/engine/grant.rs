@@ -14,6 +14,7 @@ use bifrost_providers::scan::Scan;
 use http::HeaderMap;
 
 use super::ask::{self, Arrival, Link};
+use super::hold::Pace;
 use super::refusal::Refusal;
 use crate::metrics::{Active, Labels};
 use crate::record::{Record, unix_ms};
@@ -34,6 +35,8 @@ pub struct Grant {
     received: Instant,
     custom_labels: Vec<String>,
     link: Option<Link>,
+    /// Gaps between the pieces of streams, over all turns.
+    pace: Pace,
     settled: bool,
     _active: Active,
 }
@@ -41,7 +44,6 @@ pub struct Grant {
 impl Grant {
     pub fn open(engine: &Arc<Engine>, arrival: &Arrival<'_>) -> Self {
         let request_type = arrival.request_type;
-        let custom = engine.metrics.custom().iter();
         Self {
             record: Box::new(Record {
                 time_unix_ms: unix_ms(),
@@ -52,8 +54,9 @@ impl Grant {
             }),
             engine: engine.clone(),
             received: arrival.received,
-            custom_labels: custom.map(|label| custom_label(arrival.headers, label)).collect(),
+            custom_labels: ask::labels(arrival.headers, engine.metrics.custom()),
             link: arrival.link.clone(),
+            pace: Pace::default(),
             settled: false,
             _active: engine.metrics.active(request_type),
         }
@@ -104,8 +107,26 @@ impl Grant {
     /// The client is about to see the first real content.
     pub fn first_content(&mut self) {
         if self.record.first_token_ms.is_none() {
-            self.record.first_token_ms = Some(ms(self.received.elapsed()));
+            let elapsed = ms(self.received.elapsed());
+            self.record.first_token_ms = Some(elapsed);
+            self.record.overhead_ms = self.overhead(elapsed);
         }
+    }
+
+    /// What is left of the time until now without the waits for providers and tools: the gateway's own work, and the time that
+    /// it let pass on purpose (queues, back-off).
+    fn overhead(&self, elapsed_ms: f64) -> f64 {
+        (elapsed_ms - self.record.upstream_latency_ms - self.record.tools_ms).max(0.0)
+    }
+
+    /// A stream that has ended, or been left, came at this pace.
+    pub fn paced(&mut self, pace: Pace) {
+        self.pace.gaps = self.pace.gaps.saturating_add(pace.gaps);
+        self.pace.time += pace.time;
+    }
+
+    pub fn waited_tools(&mut self, spent: Duration) {
+        self.record.tools_ms += ms(spent);
     }
 
     pub fn waited_upstream(&mut self, spent: Duration) {
@@ -147,6 +168,10 @@ impl Grant {
         self.record.outcome = outcome;
         self.record.status = status;
         self.record.latency_ms = ms(self.received.elapsed());
+        if self.record.first_token_ms.is_none() {
+            self.record.overhead_ms = self.overhead(self.record.latency_ms);
+        }
+        self.record.inter_token_ms = self.pace.time.checked_div(self.pace.gaps).map(ms);
         if !self.record.provider.is_empty() {
             self.engine.metrics.finished(&self.labels(), &self.record);
         }
@@ -178,15 +203,6 @@ impl Drop for Grant {
             self.settle("cancelled", CLIENT_LEFT);
         }
     }
-}
-
-/// The value of an operator's label: `x-bf-dim-<label>`, or its older spelling `x-bf-prom-<label>`.
-fn custom_label(headers: &HeaderMap, label: &str) -> String {
-    ["x-bf-dim-", "x-bf-prom-"]
-        .iter()
-        .find_map(|prefix| ask::text(headers, &format!("{prefix}{label}")))
-        .map(clipped)
-        .unwrap_or_default()
 }
 
 /// The longest text of a caller or a provider that a record or a label keeps, in characters: thousands of records wait in

@@ -35,11 +35,25 @@ pub struct Held {
     /// keep a dead stream alive; this one does not count them.
     patience: Duration,
     progress: Instant,
+    /// Pieces of content so far, and when the first and the latest came.
+    pieces: u32,
+    first: Instant,
+    latest: Instant,
+}
+
+/// How the pieces of a stream's content followed each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// One less than there are pieces.
+    pub gaps: u32,
+    /// All gaps together.
+    pub time: Duration,
 }
 
 impl Held {
     /// Reads until the first real content.
     pub async fn open(body: AnswerBody, dialect: Dialect, patience: Duration) -> Result<Self, Box<Failure>> {
+        let now = Instant::now();
         let mut held = Self {
             body: Box::pin(body),
             splitter: Splitter::new(MAX_EVENT_BYTES),
@@ -47,7 +61,10 @@ impl Held {
             early: VecDeque::new(),
             ended: false,
             patience,
-            progress: Instant::now(),
+            progress: now,
+            pieces: 0,
+            first: now,
+            latest: now,
         };
         let mut early = VecDeque::new();
         loop {
@@ -73,6 +90,10 @@ impl Held {
 
     pub fn tap(&self) -> &Tap {
         &self.tap
+    }
+
+    pub fn pace(&self) -> Pace {
+        Pace { gaps: self.pieces.saturating_sub(1), time: self.latest.duration_since(self.first) }
     }
 
     /// The next event, or `None` at the end of the body. An error event is an `Err`.
@@ -131,8 +152,22 @@ impl Held {
         }
         match self.tap.event(&event) {
             Seen::Error(failure) => Err(failure),
-            seen => Ok((event, seen)),
+            seen => {
+                if matches!(seen, Seen::Content) {
+                    self.count();
+                }
+                Ok((event, seen))
+            }
         }
+    }
+
+    /// One more piece of content, which came just now.
+    fn count(&mut self) {
+        self.latest = self.progress;
+        if self.pieces == 0 {
+            self.first = self.latest;
+        }
+        self.pieces = self.pieces.saturating_add(1);
     }
 }
 

@@ -116,7 +116,7 @@ impl RelayBody {
     }
 
     fn end_well(&mut self) {
-        if let Some(grant) = self.grant.take() {
+        if let Some(grant) = self.account() {
             let tap = self.held.tap();
             grant.succeed(tap.usage().as_ref(), tap.finish().map(|finish| finish.to_plain().into_owned()));
         }
@@ -130,10 +130,17 @@ impl RelayBody {
         let mut writer = self.dialect.codec().writer(WriterOptions::default());
         writer.fail(&refusal.problem(None), &mut event);
         out.push(Bytes::from(event));
-        if let Some(grant) = self.grant.take() {
+        if let Some(grant) = self.account() {
             grant.fail(&refusal, self.held.tap().usage().as_ref());
         }
         self.closed = true;
+    }
+
+    /// The account, ready to be settled.
+    fn account(&mut self) -> Option<Grant> {
+        let mut grant = self.grant.take()?;
+        grant.paced(self.held.pace());
+        Some(grant)
     }
 
     /// A provider that has said everything, and then only pings, is not waited for.
@@ -158,7 +165,10 @@ impl RelayBody {
 impl Drop for RelayBody {
     /// A client that leaves has still caused what the provider has counted so far.
     fn drop(&mut self) {
-        if let (Some(grant), Some(usage)) = (self.grant.as_mut(), self.held.tap().usage()) {
+        let usage = self.held.tap().usage();
+        if let Some(mut grant) = self.account()
+            && let Some(usage) = usage
+        {
             grant.record().take_usage(&usage);
         }
     }

@@ -188,6 +188,7 @@ async fn live_turn(
                     break;
                 }
             }
+            grant.paced(held.pace());
             reader.finish(&mut events).map_err(|failure| failed(&served, *failure))?;
             let chunk = take(&mut events, stitch);
             out.send(chunk).await;

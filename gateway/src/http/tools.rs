@@ -67,6 +67,7 @@ async fn run(state: &Snapshot, head: &Parts, body: &mut Body, grant: &mut Grant)
     let tool = permitted(selection.decide(&call.name), &call.name, principal.is_some())?;
     let limits = CallLimits { timeout: None, max_result_bytes: state.limits.max_result_bytes };
     let outcome = state.hub.call(&tool, &call.arguments, limits).await;
+    grant.waited_tools(outcome.duration);
     grant.record().tools_executed.push(line(&call, &tool, &outcome));
     if outcome.error == Some(CallError::Arguments) {
         return Err(Refusal::Arguments { tool: tool.name.to_string(), complaint: outcome.text() });
