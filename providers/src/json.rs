@@ -11,6 +11,11 @@ use serde_json::value::RawValue;
 use crate::chat::{Extras, Raw};
 use crate::{Malformed, Text};
 
+mod reader;
+mod walk;
+
+pub(crate) use reader::{Fault, Reader};
+
 /// Declares a wire object: `"key" => field: Type` becomes `field: Option<Type>`.
 ///
 /// An explicit `null` on a known key leaves the field `None` and is kept in `extras`, so that the object's own dialect gets
@@ -115,19 +120,23 @@ pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     let Ok(text) = std::str::from_utf8(body) else {
         return Err(Malformed { pointer: String::new(), expected: "valid UTF-8".into() });
     };
-    serde_json::from_str(text).map_err(|_| locate::<T>(text))
+    Reader::new(text).read().map_err(|fault| locate::<T>(text, &fault))
 }
 
 /// Parses a raw value that stands at `pointer`.
 pub fn decode_at<'a, T: Deserialize<'a>>(value: &'a RawValue, pointer: &str) -> Result<T, Malformed> {
-    decode(value.get().as_bytes())
-        .map_err(|fault| Malformed { pointer: format!("{pointer}{}", fault.pointer), ..fault })
+    Reader::new(value.get()).read().map_err(|fault| {
+        let fault = locate::<T>(value.get(), &fault);
+        Malformed { pointer: format!("{pointer}{}", fault.pointer), ..fault }
+    })
 }
 
-fn locate<'a, T: Deserialize<'a>>(text: &'a str) -> Malformed {
+fn locate<'a, T: Deserialize<'a>>(text: &'a str, fault: &Fault) -> Malformed {
+    let whole = |expected: String| Malformed { pointer: String::new(), expected };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Ok(_) => Malformed { pointer: String::new(), expected: "nothing after the JSON value".into() },
+        Ok(_) if deserializer.end().is_err() => whole("nothing after the JSON value".into()),
+        Ok(_) => whole(fault.to_string()),
         Err(fault) => Malformed { pointer: pointer(fault.path()), expected: fault.inner().to_string() },
     }
 }

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use memchr::{memchr, memrchr};
 
 use crate::Malformed;
+use crate::json::{Fault, Reader};
 
 mod splice;
 
@@ -75,8 +74,8 @@ pub struct StreamOptions {
 /// One entry of an object, as it is written.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
-    key: &'a RawValue,
-    value: &'a RawValue,
+    key: &'a str,
+    value: &'a str,
 }
 
 /// The entries that a scan looks for, by the names in [`Entries::slot`].
@@ -104,23 +103,22 @@ impl Scan {
     /// Scans a request body. The fault says which field, or what is wrong with the whole.
     pub fn of(body: &Bytes) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(body).map_err(|_| malformed("", "valid UTF-8"))?;
-        check_nesting(body)?;
-        let entries = Entries::of(text, "")?;
+        let entries = Entries::of(text, MAX_NESTING, "")?;
         let place = |entry: Entry<'_>| entry.place(text);
         let limits = [entries.max_tokens, entries.max_completion_tokens, entries.max_output_tokens];
         Ok(Self {
             model: entries.model.map(|entry| entry.named(text, "/model")).transpose()?,
             provider: match entries.provider {
-                Some(entry) if entry.value.get().starts_with('"') => Some(entry.named(text, "/provider")?),
+                Some(entry) if entry.value.starts_with('"') => Some(entry.named(text, "/provider")?),
                 _ => None,
             },
             stream: entries.stream.map_or(Ok(false), |entry| entry.flag("/stream"))?,
             fallbacks: entries.fallbacks.map(place),
             stream_options: entries.stream_options.map(|entry| stream_options(entry, text)).transpose()?,
             has_tools: [entries.tools, entries.functions].into_iter().flatten().any(Entry::is_filled),
-            n: entries.n.and_then(|entry| entry.value.get().parse().ok()),
+            n: entries.n.and_then(|entry| entry.value.parse().ok()),
             messages: entries.messages.map(place),
-            max_tokens: limits.into_iter().flatten().filter_map(|entry| entry.value.get().parse().ok()).max(),
+            max_tokens: limits.into_iter().flatten().filter_map(|entry| entry.value.parse().ok()).max(),
             end: memrchr(b'}', body).ok_or_else(|| malformed("", "a JSON object"))?,
         })
     }
@@ -129,49 +127,14 @@ impl Scan {
 fn stream_options(entry: Entry<'_>, text: &str) -> Result<StreamOptions, Malformed> {
     const POINTER: &str = "/stream_options";
     let field = entry.place(text);
-    if entry.value.get() == "null" {
+    if entry.value == "null" {
         return Ok(StreamOptions { field, is_object: false, include_usage: None });
     }
-    let include_usage = match Entries::of(entry.value.get(), POINTER)?.include_usage {
+    let include_usage = match Entries::of(entry.value, MAX_NESTING, POINTER)?.include_usage {
         Some(entry) => Some((entry.place(text), entry.flag("/stream_options/include_usage")?)),
         None => None,
     };
     Ok(StreamOptions { field, is_object: true, include_usage })
-}
-
-/// Refuses nesting that a recursive parser further on might not survive.
-fn check_nesting(body: &[u8]) -> Result<(), Malformed> {
-    // Cheap and almost always enough: nesting is never deeper than there are opening brackets.
-    if memchr_iter(b'{', body).count() + memchr_iter(b'[', body).count() <= MAX_NESTING {
-        return Ok(());
-    }
-    let mut depth = 0_usize;
-    let mut rest = body;
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => rest = behind_string(tail),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return Err(malformed("", format!("at most {MAX_NESTING} levels of nesting")));
-        }
-    }
-    Ok(())
-}
-
-/// What follows a string, of which `rest` begins inside.
-fn behind_string(mut rest: &[u8]) -> &[u8] {
-    while let Some(at) = memchr2(b'"', b'\\', rest) {
-        match rest.get(at..) {
-            Some([b'\\', _, tail @ ..]) => rest = tail,
-            Some([b'"', tail @ ..]) => return tail,
-            _ => break,
-        }
-    }
-    &[]
 }
 
 fn malformed(pointer: &str, expected: impl Into<String>) -> Malformed {
@@ -181,19 +144,30 @@ fn malformed(pointer: &str, expected: impl Into<String>) -> Malformed {
 // === impl Entries ===
 
 impl<'a> Entries<'a> {
-    /// Reads the object that stands at `pointer`.
-    fn of(object: &'a str, pointer: &str) -> Result<Self, Malformed> {
-        if !object.trim_ascii_start().starts_with('{') {
-            return Err(malformed(pointer, "a JSON object"));
-        }
-        let mut deserializer = serde_json::Deserializer::from_str(object);
-        let entries = deserializer
-            .deserialize_map(EntriesVisitor)
-            .and_then(|entries| deserializer.end().map(|()| entries))
-            .map_err(|fault| malformed(pointer, format!("valid JSON ({fault})")))?;
-        match &entries.twice {
+    /// Reads the object that stands at `pointer`, nested no deeper than `max_levels`.
+    fn of(object: &'a str, max_levels: usize, pointer: &str) -> Result<Self, Malformed> {
+        let mut entries = Self::default();
+        let read = Reader::new(object).bounded(max_levels).members(|key, value| entries.note(key, value));
+        read.map_err(|fault| {
+            let expected = match fault {
+                Fault::TooDeep => format!("at most {max_levels} levels of nesting"),
+                _ if !object.trim_ascii_start().starts_with('{') => "a JSON object".into(),
+                fault => format!("valid JSON ({})", fault.in_words(object)),
+            };
+            malformed(pointer, expected)
+        })?;
+        match entries.twice {
             Some(key) => Err(malformed(&format!("{pointer}/{key}"), "a field that is given once")),
             None => Ok(entries),
+        }
+    }
+
+    fn note(&mut self, key: &'a str, value: &'a str) {
+        let name = name(key);
+        if let Some(slot) = self.slot(&name)
+            && slot.replace(Entry { key, value }).is_some()
+        {
+            self.twice = Some(name.into_owned());
         }
     }
 
@@ -218,38 +192,12 @@ impl<'a> Entries<'a> {
     }
 }
 
-struct EntriesVisitor;
-
-impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Entries<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
-        let mut entries = Entries::default();
-        // Keys are read raw, because only a borrowed slice of the body tells where it stands.
-        while let Some(key) = map.next_key::<&'de RawValue>()? {
-            let name = name(key);
-            let Some(slot) = entries.slot(&name) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            if slot.replace(Entry { key, value: map.next_value()? }).is_some() {
-                entries.twice = Some(name.into_owned());
-            }
-        }
-        Ok(entries)
-    }
-}
-
 /// A key without quotes and escapes. Where escapes make no string (a lone surrogate) it is no key of ours, and empty.
-fn name(key: &RawValue) -> Cow<'_, str> {
-    if memchr(b'\\', key.get().as_bytes()).is_some() {
-        return Cow::Owned(serde_json::from_str(key.get()).unwrap_or_default());
+fn name(key: &str) -> Cow<'_, str> {
+    if memchr(b'\\', key.as_bytes()).is_some() {
+        return Cow::Owned(serde_json::from_str(key).unwrap_or_default());
     }
-    Cow::Borrowed(key.get().strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or_default())
+    Cow::Borrowed(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or_default())
 }
 
 // === impl Entry ===
@@ -257,14 +205,14 @@ fn name(key: &RawValue) -> Cow<'_, str> {
 impl Entry<'_> {
     /// Where the entry stands in `text`, which it must be a slice of.
     fn place(self, text: &str) -> Field {
-        let offset = |raw: &RawValue| raw.get().as_ptr().addr() - text.as_ptr().addr();
+        let offset = |part: &str| part.as_ptr().addr() - text.as_ptr().addr();
         let start = offset(self.value);
-        let end = start + self.value.get().len();
+        let end = start + self.value.len();
         Field { entry: offset(self.key)..end, value: start..end }
     }
 
     fn named(self, text: &str, pointer: &str) -> Result<Named, Malformed> {
-        let name = serde_json::from_str::<String>(self.value.get()).map_err(|_| malformed(pointer, "a string"))?;
+        let name = serde_json::from_str::<String>(self.value).map_err(|_| malformed(pointer, "a string"))?;
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
             return Err(malformed(pointer, format!("1 to {MAX_NAME_BYTES} bytes without control characters")));
         }
@@ -272,7 +220,7 @@ impl Entry<'_> {
     }
 
     fn flag(self, pointer: &str) -> Result<bool, Malformed> {
-        match self.value.get() {
+        match self.value {
             "true" => Ok(true),
             "false" | "null" => Ok(false),
             _ => Err(malformed(pointer, "a boolean")),
@@ -281,7 +229,7 @@ impl Entry<'_> {
 
     /// Is there anything in this list?
     fn is_filled(self) -> bool {
-        let value = self.value.get();
+        let value = self.value;
         let inner = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
         value != "null" && inner.is_none_or(|inner| !inner.trim_ascii().is_empty())
     }
@@ -290,6 +238,7 @@ impl Entry<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::value::RawValue;
     use serde_json::{Map, Value, json};
 
     use super::*;
@@ -474,7 +423,7 @@ mod tests {
         fn depth_is_counted_as_a_tree_counts_it(tree in tree(), levels in 1..200_usize) {
             let nested = (0..levels).fold(tree, |inner, _| json!({"\"[{": inner, "w": [[], "[[[[{{{{"]}));
             let body = nested.to_string();
-            prop_assert_eq!(check_nesting(body.as_bytes()).is_ok(), depth(&nested) <= MAX_NESTING);
+            prop_assert_eq!(scan(&body).is_ok(), depth(&nested) <= MAX_NESTING);
         }
     }
 }
