@@ -160,12 +160,18 @@ struct Vectors {
     key_up: GaugeVec,
     active: GaugeVec,
     tool_duration: HistogramVec,
-    http_requests: CounterVec,
-    http_duration: HistogramVec,
-    http_request_size: HistogramVec,
-    http_response_size: HistogramVec,
+    http: HttpVectors,
     log_dropped: Gauge,
     queue_waiting: GaugeVec,
+}
+
+/// What is counted of every HTTP exchange.
+#[derive(Debug)]
+struct HttpVectors {
+    requests: CounterVec,
+    duration: HistogramVec,
+    request_size: HistogramVec,
+    response_size: HistogramVec,
 }
 
 /// The handles of one route and status.
@@ -288,7 +294,7 @@ impl Metrics {
         if routes.len() >= MAX_SERIES {
             exchange.custom.fill(OTHER.to_owned());
         }
-        let made = || Arc::new(self.vectors.route(&exchange));
+        let made = || Arc::new(self.vectors.http.route(&exchange));
         routes.entry(exchange.clone()).or_insert_with(made).clone()
     }
 
@@ -314,8 +320,6 @@ impl Vectors {
         let errors: Vec<&str> = base.iter().copied().chain(["status_code", "error_type"]).collect();
         let latency: Vec<&str> = base.iter().copied().chain(["is_success"]).collect();
         let make = Maker { registry };
-        let http: Vec<&str> =
-            ["path", "method", "status"].into_iter().chain(custom.iter().map(String::as_str)).collect();
         Ok(Self {
             requests: make.counter("bifrost_upstream_requests_total", "Requests sent to providers", &base)?,
             requests_alias: make.counter("bifrost_requests_total", "Requests sent to providers", &base)?,
@@ -381,20 +385,7 @@ impl Vectors {
                 &["mcp_client", "mcp_tool_name", "mcp_method", "error_type"],
                 TOOL_SECONDS,
             )?,
-            http_requests: make.counter("http_requests_total", "HTTP requests", &http)?,
-            http_duration: make.histogram(
-                "http_request_duration_seconds",
-                "Duration of HTTP requests until the head of the answer",
-                &http,
-                UPSTREAM_SECONDS,
-            )?,
-            http_request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", &http, SIZES)?,
-            http_response_size: make.histogram(
-                "http_response_size_bytes",
-                "Size of whole HTTP answers",
-                &http,
-                SIZES,
-            )?,
+            http: HttpVectors::register(&make, custom)?,
             log_dropped: make
                 .gauge("bifrost_log_records_dropped", "Log records lost because the writer fell behind", &[])?
                 .with_label_values(&[] as &[&str]),
@@ -423,16 +414,34 @@ impl Vectors {
             retries: self.retries.with_label_values(&base),
         }
     }
+}
+
+impl HttpVectors {
+    fn register(make: &Maker<'_>, custom: &[String]) -> prometheus::Result<Self> {
+        let labels = ["path", "method", "status"].into_iter().chain(custom.iter().map(String::as_str));
+        let labels: Vec<&str> = labels.collect();
+        Ok(Self {
+            requests: make.counter("http_requests_total", "HTTP requests", &labels)?,
+            duration: make.histogram(
+                "http_request_duration_seconds",
+                "Duration of HTTP requests until the head of the answer",
+                &labels,
+                UPSTREAM_SECONDS,
+            )?,
+            request_size: make.histogram("http_request_size_bytes", "Size of HTTP requests", &labels, SIZES)?,
+            response_size: make.histogram("http_response_size_bytes", "Size of whole HTTP answers", &labels, SIZES)?,
+        })
+    }
 
     fn route(&self, exchange: &Exchange) -> Route {
         let status = exchange.status.to_string();
         let custom = exchange.custom.iter().map(String::as_str);
         let values: Vec<&str> = [exchange.route, exchange.method, &status].into_iter().chain(custom).collect();
         Route {
-            requests: self.http_requests.with_label_values(&values),
-            duration: self.http_duration.with_label_values(&values),
-            request_size: self.http_request_size.with_label_values(&values),
-            response_size: self.http_response_size.with_label_values(&values),
+            requests: self.requests.with_label_values(&values),
+            duration: self.duration.with_label_values(&values),
+            request_size: self.request_size.with_label_values(&values),
+            response_size: self.response_size.with_label_values(&values),
         }
     }
 }
