@@ -8,6 +8,7 @@ pub mod answer;
 pub mod ask;
 pub mod dispatch;
 pub mod execute;
+pub mod forward;
 pub mod gather;
 pub mod grant;
 pub mod hold;

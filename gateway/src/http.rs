@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod body;
 pub mod chat;
+pub mod cors;
 pub mod error;
 pub mod health;
 pub mod listen;
@@ -27,6 +28,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::Service as _;
 
+use self::cors::Cors;
 use crate::engine::ask::{Link, labels};
 use crate::metrics::Exchange;
 use crate::state::Engine;
@@ -79,8 +81,12 @@ impl Surface {
         let method = method_name(request.method());
         let size = request.body().size_hint().lower();
         let custom = labels(request.headers(), self.engine.metrics.custom());
+        let origin = request.headers().get(http::header::ORIGIN).cloned();
         let answered = AssertUnwindSafe(self.dispatch(request, link)).catch_unwind().await;
-        let response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
+        let mut response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
+        if let Some(origin) = origin {
+            self.engine.state().cors.mark(&origin, response.headers_mut());
+        }
         let sizes = (size, response.body().size_hint().exact());
         let seconds = began.elapsed().as_secs_f64();
         let exchange = Exchange { route, method, status: response.status().as_u16(), custom };
@@ -94,6 +100,10 @@ impl Surface {
             && let Some(prefix) = CHAT.iter().find(|prefix| prefix.path == request.uri().path())
         {
             return chat::answer(self.engine.clone(), prefix, request, link).await;
+        }
+        if let Some(origin) = Cors::asks(request.method(), request.headers()) {
+            let permission = self.engine.state().cors.permission(&origin);
+            return permission.unwrap_or_else(|| error::foreign(&self.engine, &request));
         }
         let Ok(response) = self.router.clone().call(request).await;
         response

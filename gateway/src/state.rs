@@ -15,10 +15,12 @@ use bifrost_providers::auth::Credential;
 use bifrost_providers::provider::Provider;
 use moka::sync::Cache;
 
+use crate::config::HeaderFilter;
 use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
 use crate::engine::models::Model;
 use crate::engine::observe::RunObserver;
+use crate::http::cors::Cors;
 use crate::http::patience::STALLED_AFTER;
 use crate::http::sse::PING_AFTER;
 use crate::metrics::Metrics;
@@ -51,6 +53,10 @@ pub struct State {
     pub required_headers: Vec<String>,
     /// Lower-case names of headers that go into the log record.
     pub logging_headers: Vec<String>,
+    /// Which of a caller's headers providers may see.
+    pub header_filter: HeaderFilter,
+    /// Which web pages may call.
+    pub cors: Cors,
     pub max_body_bytes: usize,
     pub keyring: Keyring,
     pub known: Known,

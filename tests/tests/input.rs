@@ -1,6 +1,6 @@
 //! Hostile and broken requests: refused with the right status in the caller's dialect, before a provider hears of them.
 
-use bifrost_tests::{Answer, BOTH, Chat, Gateway, OrFail as _, Style};
+use bifrost_tests::{Answer, BOTH, Chat, Gateway, OrFail as _, Style, cells};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -371,4 +371,73 @@ async fn who_sends_much_before_it_reads_hears_the_refusal() {
     let too_big = gateway.post(OPENAI, &[("x-bf-vk", "sk-bf-known")], [big.clone(), big].concat()).await;
     refused(&too_big, 413, "a body over the cap");
     assert!(!too_big.broken);
+}
+
+// === web pages ===
+
+/// Asks as a browser does before it sends a page's request.
+async fn may(gateway: &Gateway, origin: &str, path: &str) -> Answer {
+    let headers = [("origin", origin), ("access-control-request-method", "POST")];
+    let style = if path == ANTHROPIC { Style::Anthropic } else { Style::OpenAi };
+    gateway.send("OPTIONS", path, &headers, Bytes::new(), style).await.rest().await
+}
+
+#[tokio::test]
+async fn pages_may_call_where_the_operator_allows_their_origin() {
+    let gateway = Gateway::both()
+        .settings(&json!({"client": {"allowed_origins": ["https://*.example.com"], "allowed_headers": ["x-team"]}}))
+        .await;
+    for path in [OPENAI, ANTHROPIC] {
+        for origin in ["http://localhost:3000", "https://app.example.com"] {
+            let answer = may(&gateway, origin, path).await;
+            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, origin), "{path}");
+            assert_eq!(answer.header("access-control-allow-credentials"), "true");
+            assert!(answer.header("access-control-allow-methods").contains("POST"), "{:?}", answer.headers);
+            let headers = answer.header("access-control-allow-headers");
+            assert!(headers.contains("Authorization") && headers.contains("x-team"), "{headers}");
+        }
+        let answer = may(&gateway, "https://evil.example", path).await;
+        refused(&answer, 403, path);
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+    }
+    let hi = |origin: &str| Chat::openai("openai/scripted-small", "[say: Hi]").header("origin", origin);
+    for stream in [false, true] {
+        let answer = gateway.ask(&hi("https://app.example.com").streamed(stream)).await;
+        assert_eq!(answer.told().text, "Hi");
+        assert_eq!(answer.header("access-control-allow-origin"), "https://app.example.com", "{stream}");
+        assert_eq!(answer.header("vary"), "Origin", "{stream}");
+    }
+    // The page sees nothing of the answer; whoever is no browser is not concerned.
+    let answer = gateway.ask(&hi("https://evil.example")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ""));
+    // Without a question there is no permission to give.
+    let plain = gateway.send("OPTIONS", OPENAI, &[], Bytes::new(), Style::OpenAi).await.rest().await;
+    refused(&plain, 405, "OPTIONS");
+}
+
+#[tokio::test]
+async fn callers_headers_reach_the_provider_where_they_may() {
+    let filter = json!({"client": {"header_filter_config": {"allowlist": ["x-tenant", "x-plain"], "denylist": ["traceparent"]}}});
+    for (setup, narrowed) in [(Gateway::both(), false), (Gateway::both().settings(&filter), true)] {
+        let gateway = setup.await;
+        for cell in cells() {
+            let chat = cell
+                .chat("[say: Hi]")
+                .header("x-bf-eh-X-Tenant", "acme")
+                .header("x-bf-eh-x-other", "o")
+                .header("x-bf-eh-authorization", "Bearer stolen")
+                .header("x-bf-eh-host", "elsewhere")
+                .header("x-bf-eh-x-bf-vk", "vk")
+                .header("x-plain", "p")
+                .header("traceparent", "t");
+            cell.told(&gateway, &chat).await;
+            let sent = gateway.upstream(cell.provider.name()).requests().pop().or_fail("a request");
+            assert_eq!(sent.header("x-tenant"), Some("acme"), "{cell:?}");
+            assert_eq!(sent.header("x-other"), (!narrowed).then_some("o"), "{cell:?}");
+            assert_eq!(sent.header("x-plain"), narrowed.then_some("p"), "{cell:?}");
+            assert_eq!(sent.header("traceparent"), (!narrowed).then_some("t"), "{cell:?}");
+            let all = format!("{:?}", sent.headers);
+            assert!(!all.contains("stolen") && !all.contains("elsewhere") && !all.contains("x-bf-"), "{cell:?}: {all}");
+        }
+    }
 }

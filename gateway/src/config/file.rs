@@ -140,17 +140,15 @@ pub struct Client {
     #[schemars(extend("x-no-effect" = true))]
     pub allow_direct_keys: bool,
     /// Origins that browsers may call from: exact, `*`, or with `*` inside a host label. Loopback is always allowed.
-    #[schemars(extend("x-no-effect" = true))]
     pub allowed_origins: Vec<String>,
     /// Request headers that browsers may send besides the usual ones.
-    #[schemars(extend("x-no-effect" = true))]
     pub allowed_headers: Vec<String>,
     /// Headers that every inference request must carry; a missing one is refused with 400.
     pub required_headers: Vec<String>,
     /// Request headers that are copied into the log record.
     pub logging_headers: Vec<String>,
-    /// Which caller headers may be forwarded to providers.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Which caller headers may be forwarded to providers: those that come as `x-bf-eh-<name>`, or by their own name where the
+    /// list allows it. Credentials never are.
     pub header_filter_config: HeaderFilter,
     /// The largest request body, in MB (10^6 bytes).
     #[schemars(range(min = 1, max = 4096))]
@@ -233,9 +231,9 @@ pub struct Client {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderFilter {
-    /// If not empty, only these.
+    /// If not empty, only these of what callers ask to be forwarded; they may come without the prefix.
     pub allowlist: Vec<String>,
-    /// Never these.
+    /// Never these, nor where they are forwarded unasked.
     pub denylist: Vec<String>,
 }
 

@@ -10,12 +10,13 @@ use bifrost_policies::pick::RestReason;
 use bifrost_policies::retry::{self, Facts, Step};
 use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target, Wanted};
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::provider::{Outgoing, failure_of, forwardable, returnable};
+use bifrost_providers::provider::{Outgoing, failure_of, returnable};
 use bifrost_providers::transport::Answer;
 use bifrost_providers::{ChatReply, Dialect, Failure, Losses, Malformed, tap};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
+use super::forward::forwarded;
 use super::grant::{Grant, clipped};
 use super::hold::Held;
 use super::lane::Lane;
@@ -117,7 +118,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         upstream,
         body: &prepared.body,
         lane: prepared.lane,
-        forwarded: forwardable(&plan.ask.headers, upstream.provider.dialect()),
+        forwarded: forwarded(&plan.ask.headers, &state.header_filter, upstream.provider.dialect()),
         tried: KeySet::default(),
         retries_on_key: 0,
         last: None,

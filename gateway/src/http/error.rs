@@ -10,6 +10,7 @@ use bifrost_providers::Dialect;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body;
+use hyper::body::Incoming;
 
 use super::chat::respond;
 use super::{body, dialect_of};
@@ -51,6 +52,13 @@ pub async fn wrong_method(engine: State<Arc<Engine>>, request: Request) -> Respo
     let message = format!("{} does not answer {}", head.uri.path(), head.method);
     let refusal = Refusal::Http { status: StatusCode::METHOD_NOT_ALLOWED, kind: "invalid_request_error", message };
     misdirected(&engine, &refusal, &head, body).await
+}
+
+/// A page whose origin may not call.
+pub fn foreign(engine: &Arc<Engine>, request: &http::Request<Incoming>) -> Response {
+    let message = "this origin may not call the gateway (client.allowed_origins)".to_owned();
+    let refusal = Refusal::Http { status: StatusCode::FORBIDDEN, kind: "origin_not_allowed", message };
+    refused(engine, &Arrival::new("unknown", dialect_of(request.uri().path()), request.headers()), &refusal)
 }
 
 async fn misdirected(engine: &Arc<Engine>, refusal: &Refusal, head: &Parts, body: axum::body::Body) -> Response {

@@ -23,6 +23,7 @@ use url::Url;
 use super::{KeyState, ProviderState, State};
 use crate::config::{self, Settings};
 use crate::engine::agent::Limits;
+use crate::http::cors::Cors;
 use crate::tasks::Tasks;
 
 /// Tool servers that may be starting at once: more would only slow each other down.
@@ -46,6 +47,8 @@ pub enum BuildError {
     Key { provider: String, key: String, source: BadCredential },
     #[error("provider {0}: unknown, and based on no known one")]
     UnknownRow(String),
+    #[error("client.allowed_headers: '{0}' is no header's name")]
+    AllowedHeader(String),
     #[error("tool server {0}: not a URL")]
     ToolUrl(String),
     #[error("{0}")]
@@ -79,6 +82,9 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
         enforce_auth: settings.client.enforce_auth,
         required_headers: settings.client.required_headers.clone(),
         logging_headers: settings.client.logging_headers.clone(),
+        header_filter: settings.client.header_filter.clone(),
+        cors: Cors::new(settings.client.allowed_origins.clone(), &settings.client.allowed_headers)
+            .map_err(BuildError::AllowedHeader)?,
         max_body_bytes: settings.client.max_request_body_bytes,
         keyring: keyring(settings),
         known,
