@@ -243,7 +243,7 @@ impl Log {
         }
     }
 
-    /// Records lost because the writer could not keep up.
+    /// Records lost because the writer could not keep up, or could not write.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -252,12 +252,15 @@ impl Log {
     pub fn flush(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut lines = std::mem::take(&mut *self.spare.lock());
         std::mem::swap(&mut lines, &mut *self.waiting.lock());
-        out.write_all(&lines)?;
-        out.flush()?;
+        let written = out.write_all(&lines).and_then(|()| out.flush());
+        if written.is_err() {
+            let lost = memchr::memchr_iter(b'\n', &lines).count();
+            self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+        }
         lines.clear();
         lines.shrink_to(SPARE);
         *self.spare.lock() = lines;
-        Ok(())
+        written
     }
 
     /// Writes batches to standard output until the gateway has stopped, then the rest.
@@ -309,6 +312,24 @@ mod tests {
         assert_eq!(text.lines().count(), fit);
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!((&first["status"], &first["finish"]), (&200.into(), &"stop".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_as_lost() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::new(LogStyle::Json);
+        log.push(&Record::default());
+        log.push(&Record { error_message: Some("two\nlines".into()), ..Record::default() });
+        assert!(log.flush(&mut Full).is_err());
+        assert_eq!(log.dropped(), 2);
     }
 
     #[test]
@@ -368,9 +389,9 @@ mod tests {
         assert_eq!(line["attempts"][0]["status"], 429);
         assert_eq!(line["tools_executed"][0]["truncated_from_bytes"], 9);
         // `Debug` knows every field; `error_class` is a metric's label alone.
-        let named = format!("{record:#?}");
-        let named = named.lines().filter(|line| line.starts_with("    ") && line.get(4..5) != Some(" "));
-        let names: Vec<&str> = named.filter_map(|line| line.trim().split_once(':').map(|(name, _)| name)).collect();
+        let shown = format!("{record:#?}");
+        let fields = shown.lines().filter(|line| line.starts_with("    ") && line.get(4..5) != Some(" "));
+        let names: Vec<&str> = fields.filter_map(|line| line.trim().split_once(':').map(|(name, _)| name)).collect();
         for name in names.iter().filter(|name| **name != "error_class") {
             assert!(line.get(*name).is_some(), "{name} is not in the line");
         }

@@ -23,7 +23,7 @@ pub struct Keyring {
     keys: [RandomState; 2],
 }
 
-/// Two SipHashes of a value, each under a key of its own: 128 bits that nobody outside this process can work out, and that
+/// Two `SipHash`es of a value, each under a key of its own: 128 bits that nobody outside this process can work out, and that
 /// are made in a tenth of the time of a SHA-256.
 type Digest = [u64; 2];
 

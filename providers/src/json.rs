@@ -303,9 +303,10 @@ pub fn write_str(out: &mut Vec<u8>, plain: &str) {
 
 /// Looks at blocks without leaving them early, which is what the compiler can do for all bytes of a block at once.
 fn needs_no_escape(bytes: &[u8]) -> bool {
-    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     let (blocks, rest) = bytes.as_chunks::<16>();
-    blocks.iter().all(|block| block.iter().fold(true, |so_far, byte| so_far & plain(byte))) && rest.iter().all(plain)
+    let any = |block: &[u8; 16]| block.iter().fold(false, |found, byte| found | is_special(byte));
+    !blocks.iter().any(any) && !rest.iter().any(is_special)
 }
 
 #[cfg(test)]

@@ -37,12 +37,14 @@ pub enum Next {
     Send,
 }
 
-impl Batch {
+impl Default for Batch {
     /// The first content goes straight on, with the head of the answer.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { gather: Gather::default(), polls: 0, grew: false, straight: 1 }
     }
+}
 
+impl Batch {
     pub fn push(&mut self, content: Bytes) {
         self.grew |= self.polls > 0;
         self.polls = 0;
@@ -60,7 +62,8 @@ impl Batch {
         waiting
     }
 
-    pub fn next(&mut self) -> Next {
+    /// There is no more content for now.
+    pub fn at_rest(&mut self) -> Next {
         if self.gather.is_empty() {
             return Next::Idle;
         }
@@ -88,7 +91,7 @@ mod tests {
     /// How many chunks the next write holds, where `more` of them come with each turn.
     fn write(batch: &mut Batch, mut more: usize) -> usize {
         batch.push(CHUNK);
-        while batch.next() == Next::Again {
+        while batch.at_rest() == Next::Again {
             assert!(batch.is_waiting(), "the rest of the turn");
             assert!(!batch.is_waiting());
             if more > 0 {
@@ -101,8 +104,8 @@ mod tests {
 
     #[test]
     fn bursts_travel_together_but_for_the_first_content() {
-        let mut batch = Batch::new();
-        assert_eq!(batch.next(), Next::Idle);
+        let mut batch = Batch::default();
+        assert_eq!(batch.at_rest(), Next::Idle);
         assert_eq!(write(&mut batch, 5), 1);
         assert_eq!(write(&mut batch, 5), 6);
         assert_eq!(write(&mut batch, 2), 3);
@@ -110,14 +113,14 @@ mod tests {
 
     #[test]
     fn a_slow_provider_is_waited_for_now_and_then() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         write(&mut batch, 0);
         let mut waits = 0;
         for _ in 0..80 {
             batch.push(CHUNK);
-            waits += usize::from(batch.next() == Next::Again);
+            waits += usize::from(batch.at_rest() == Next::Again);
             while batch.is_waiting() {}
-            assert_eq!(batch.next(), Next::Send);
+            assert_eq!(batch.at_rest(), Next::Send);
             assert_eq!(batch.take().unwrap(), CHUNK);
         }
         assert_eq!(waits, 10);
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_large_does_not_wait() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         batch.push(Bytes::from(vec![b'x'; ENOUGH]));
         assert!(batch.is_full());
     }

@@ -84,7 +84,7 @@ enum Stage {
 impl Paced {
     fn new(stage: Stage, dialect: Dialect, every: Duration) -> Self {
         let last = Instant::now();
-        Self { stage, dialect, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::new() }
+        Self { stage, dialect, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::default() }
     }
 
     /// The next write's content; see [`super::batch`].
@@ -97,7 +97,7 @@ impl Paced {
             match self.poll_content(cx) {
                 Poll::Ready(Some(content)) => self.batch.push(content),
                 Poll::Ready(None) => break,
-                Poll::Pending => match self.batch.next() {
+                Poll::Pending => match self.batch.at_rest() {
                     Next::Send => break,
                     Next::Idle => return self.poll_ping(cx).map(|()| Some(PING)),
                     Next::Again => {
