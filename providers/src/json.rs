@@ -115,6 +115,11 @@ pub fn raw(json: String) -> Raw {
     RawValue::from_string(json).unwrap_or_else(|_| null())
 }
 
+/// Owned raw JSON from a slice of some; `null` where it is none.
+pub(crate) fn copy(json: &str) -> Raw {
+    Reader::new(json).read::<&RawValue>().map_or_else(|_| null(), RawValue::to_owned)
+}
+
 /// Parses a whole body. On failure it reads the body once more, slowly, to say where the fault is.
 pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     let Ok(text) = std::str::from_utf8(body) else {
@@ -128,6 +133,36 @@ pub fn decode_at<'a, T: Deserialize<'a>>(value: &'a RawValue, pointer: &str) -> 
     Reader::new(value.get()).read().map_err(|fault| {
         let fault = locate::<T>(value.get(), &fault);
         Malformed { pointer: format!("{pointer}{}", fault.pointer), ..fault }
+    })
+}
+
+/// The values of these members of an object, as they are written; a `null` is as good as none. `None` where the text is no
+/// JSON object.
+pub(crate) fn pick<'a, const N: usize>(object: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
+    let mut picked = [None; N];
+    let read = Reader::new(object).by(|reader| {
+        reader.object(|reader, key| {
+            let value = reader.given()?;
+            if let Some((_, place)) = names.iter().zip(&mut picked).find(|(name, _)| **name == key) {
+                *place = value;
+            }
+            Ok(())
+        })
+    });
+    read.is_ok_and(|is_object| is_object).then_some(picked)
+}
+
+/// A count of tokens as it is written: whole, never negative. Servers have been seen to send floats, which are rounded down,
+/// and negative numbers, which are zero; anything else says nothing.
+pub(crate) fn count(number: &str) -> Option<u64> {
+    number.parse().ok().or_else(|| {
+        let float: f64 = number.parse().ok()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates: a negative count is zero, an absurd one the largest"
+        )]
+        Some(float as u64)
     })
 }
 
@@ -291,7 +326,7 @@ pub fn write_text(out: &mut Vec<u8>, text: &Text) {
 
 /// Escapes plain text and writes it between quotes.
 pub fn write_str(out: &mut Vec<u8>, plain: &str) {
-    if needs_no_escape(plain.as_bytes()) {
+    if walk::special(plain.as_bytes()).is_empty() {
         out.reserve(plain.len() + 2);
         out.push(b'"');
         out.extend_from_slice(plain.as_bytes());
@@ -299,14 +334,6 @@ pub fn write_str(out: &mut Vec<u8>, plain: &str) {
     } else {
         write_text(out, &Text::from_plain(plain));
     }
-}
-
-/// Looks at blocks without leaving them early, which is what the compiler can do for all bytes of a block at once.
-fn needs_no_escape(bytes: &[u8]) -> bool {
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    let any = |block: &[u8; 16]| block.iter().fold(false, |found, byte| found | is_special(byte));
-    !blocks.iter().any(any) && !rest.iter().any(is_special)
 }
 
 #[cfg(test)]

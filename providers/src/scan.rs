@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
 use crate::Malformed;
 use crate::json::{Fault, Reader};
@@ -194,7 +194,7 @@ impl<'a> Entries<'a> {
 
 /// A key without quotes and escapes. Where escapes make no string (a lone surrogate) it is no key of ours, and empty.
 fn name(key: &str) -> Cow<'_, str> {
-    if memchr(b'\\', key.as_bytes()).is_some() {
+    if key.contains('\\') {
         return Cow::Owned(serde_json::from_str(key).unwrap_or_default());
     }
     Cow::Borrowed(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or_default())

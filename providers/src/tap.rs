@@ -4,17 +4,15 @@
 //! last one? [`whole`] does the same for a reply in one piece. Once content was seen, a plain delta is told by its bytes alone;
 //! JSON is parsed only where those say that there is something to find. What it means in which dialect is one file each.
 
-use bytes::Bytes;
-use http::StatusCode;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::chat::Raw;
-use crate::dialect::{Dialect, Frame, anthropic_messages as anthropic, openai_chat as openai};
+use crate::dialect::{Dialect, Frame};
 use crate::failure::{Failure, FailureKind};
+use crate::json::{Fault, Reader};
 use crate::reply::Usage;
 use crate::sse::Event;
 use crate::text::Text;
+use bytes::Bytes;
+use http::StatusCode;
 
 mod anthropic_messages;
 mod openai_chat;
@@ -59,8 +57,9 @@ pub struct Whole {
 /// What a stream has said so far.
 #[derive(Debug, Default)]
 struct Facts {
-    /// The provider's latest usage object; Anthropic's, which come in parts, merged.
-    usage: Option<Raw>,
+    usage: Option<Usage>,
+    /// The provider's usage object, where it comes in parts (Anthropic's), merged.
+    report: Option<Raw>,
     /// Are these counts the last ones?
     is_usage_final: bool,
     finish: Option<Text>,
@@ -98,7 +97,7 @@ impl Tap {
 
     /// Tokens, normalised as [`Usage`] says: the latest count of each kind. `None` where the provider reported nothing.
     pub fn usage(&self) -> Option<Usage> {
-        self.facts.usage(self.dialect)
+        self.facts.usage.clone()
     }
 
     /// The provider's word for why the latest choice stopped (`stop`, `end_turn`).
@@ -130,66 +129,32 @@ impl Tap {
 
 /// Reads a reply in one piece, as far as its top level.
 pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
-    let read = match dialect {
-        Dialect::OpenAiChat => openai_chat::whole(body),
-        Dialect::AnthropicMessages => anthropic_messages::whole(body),
-    };
-    match read {
-        Some((facts, error)) => Whole { usage: facts.usage(dialect), finish: facts.finish, model: facts.model, error },
-        None => Whole { error: Some(unreadable(dialect, body)), ..Whole::default() },
-    }
-}
-
-// === impl Facts ===
-
-impl Facts {
-    fn usage(&self, dialect: Dialect) -> Option<Usage> {
-        let raw = self.usage.as_deref()?;
-        match dialect {
-            Dialect::OpenAiChat => openai::reply::decode_usage(raw),
-            Dialect::AnthropicMessages => anthropic::usage::decode(raw),
-        }
-    }
+    let read = std::str::from_utf8(body).ok().and_then(|text| match dialect {
+        Dialect::OpenAiChat => openai_chat::whole(text),
+        Dialect::AnthropicMessages => anthropic_messages::whole(text),
+    });
+    read.unwrap_or_else(|| Whole { error: Some(unreadable(dialect, body)), ..Whole::default() })
 }
 
 // === Shared by the dialects ===
 
-/// Parses a JSON object into a struct of raw fields, where `null` is as good as absent. `None` for anything else.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    // A derived `Deserialize` takes an array for a struct.
-    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
-}
-
-fn raw_object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    object(raw?.get().as_bytes())
-}
-
 /// A string with something in it.
-fn text(raw: Option<&RawValue>) -> Option<Text> {
-    raw.and_then(Text::from_raw).filter(|text| !text.is_empty())
+fn text(json: Option<&str>) -> Option<Text> {
+    json.and_then(Text::from_json).filter(|text| !text.is_empty())
 }
 
-/// Does the object hold anything, apart from the fields named in `heads`? Null, empty strings, lists and objects are nothing.
-fn has_substance(object: Option<&RawValue>, heads: &[&str]) -> bool {
-    struct Visitor<'h>(&'h [&'h str]);
-    impl<'de> serde::de::Visitor<'de> for Visitor<'_> {
-        type Value = bool;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-            let mut found = false;
-            while let Some(key) = map.next_key::<crate::json::Str<'_>>()? {
-                let value = map.next_value::<&RawValue>()?.get();
-                found |= !self.0.contains(&key.as_str()) && !matches!(value, "null" | "\"\"" | "[]" | "{}");
-            }
-            Ok(found)
-        }
+/// Takes the next value. Does it hold anything, apart from the fields named in `heads`? Null, empty strings, lists and objects
+/// are nothing; but what is no object at all is something that we do not understand, and so the client's.
+fn has_substance(reader: &mut Reader<'_>, heads: &[&str]) -> Result<bool, Fault> {
+    if reader.is_null() {
+        return reader.raw().map(|_| false);
     }
-    let Some(object) = object else { return false };
-    let mut deserializer = serde_json::Deserializer::from_str(object.get());
-    // What is no object at all is something that we do not understand, and so the client's.
-    serde::Deserializer::deserialize_map(&mut deserializer, Visitor(heads)).unwrap_or(true)
+    let mut found = false;
+    let is_object = reader.object(|reader, key| {
+        found |= !matches!(reader.raw()?, "null" | "\"\"" | "[]" | "{}") && !heads.contains(&key);
+        Ok(())
+    })?;
+    Ok(found || !is_object)
 }
 
 /// What an error object in a 200 means. Its status is the one it stands for, or none where it does not say.

@@ -15,8 +15,12 @@ pub struct Text(String);
 impl Text {
     /// The text of a raw JSON value, or `None` where that value is not a string.
     pub fn from_raw(raw: &RawValue) -> Option<Self> {
-        let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-        Some(Self(inner.to_owned()))
+        Self::from_json(raw.get())
+    }
+
+    /// The text of a JSON value as it is written, or `None` where that value is not a string. It must be JSON.
+    pub(crate) fn from_json(json: &str) -> Option<Self> {
+        Some(Self(json.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
     }
 
     /// Escapes plain text.

@@ -3,6 +3,8 @@
 //! It reads what `serde_json` reads, at a fraction of the cost where values are taken raw or passed over, as almost all are
 //! here. A fault is not worded: who needs words has the text read again by `serde_json`, which is rare enough to be slow.
 
+use std::borrow::Cow;
+
 use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer as _, Visitor};
 
 use super::walk;
@@ -64,35 +66,96 @@ impl<'de> Reader<'de> {
         self.end(value)
     }
 
+    /// Reads the whole text by this function, which takes the one value that it is.
+    pub(crate) fn by<T>(mut self, take: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        let value = take(&mut self)?;
+        self.end(value)
+    }
+
     /// Reads the whole text as one object, and shows each member's key and value as they are written.
-    pub(crate) fn members(mut self, mut show: impl FnMut(&'de str, &'de str)) -> Result<(), Fault> {
+    pub(crate) fn members(self, mut show: impl FnMut(&'de str, &'de str)) -> Result<(), Fault> {
+        self.by(|reader| {
+            if !reader.ahead.starts_with(b"{") {
+                reader.raw()?;
+                return Err(Fault::Type("an object".into()));
+            }
+            reader.each(b'{', |reader| {
+                let key = reader.string()?;
+                reader.mark(b':')?;
+                show(key, reader.raw()?);
+                Ok(())
+            })
+        })
+    }
+
+    /// Takes the next value. Of an object, the function takes the value of each member. Was it an object?
+    pub(crate) fn object<F>(&mut self, mut take: F) -> Result<bool, Fault>
+    where
+        F: FnMut(&mut Self, &str) -> Result<(), Fault>,
+    {
         if !self.ahead.starts_with(b"{") {
-            self.raw()?;
-            return Err(Fault::Type("an object".into()));
+            return self.raw().map(|_| false);
         }
-        self.enter(b'{', |mut members| {
+        self.each(b'{', |reader| {
+            let key = reader.text()?;
+            reader.mark(b':')?;
+            take(reader, &key)
+        })?;
+        Ok(true)
+    }
+
+    /// Takes the next value. Of an array, the function takes each element. Was it an array?
+    pub(crate) fn array<F>(&mut self, take: F) -> Result<bool, Fault>
+    where
+        F: FnMut(&mut Self) -> Result<(), Fault>,
+    {
+        if !self.ahead.starts_with(b"[") {
+            return self.raw().map(|_| false);
+        }
+        self.each(b'[', take)?;
+        Ok(true)
+    }
+
+    /// Takes the next value as it is written.
+    pub(crate) fn raw(&mut self) -> Result<&'de str, Fault> {
+        Ok(self.to(walk::value(self.ahead, self.levels)?))
+    }
+
+    /// Takes the next value as it is written. A `null` is as good as none.
+    pub(crate) fn given(&mut self) -> Result<Option<&'de str>, Fault> {
+        self.raw().map(|value| Some(value).filter(|value| *value != "null"))
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.ahead.starts_with(b"n")
+    }
+
+    fn each(&mut self, open: u8, mut take: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.enter(open, |mut members| {
             while members.is_next()? {
-                let key = members.reader.string()?;
-                members.reader.mark(b':')?;
-                show(key, members.reader.raw()?);
+                take(members.reader)?;
             }
             Ok(())
-        })?;
-        self.end(())
+        })
     }
 
     fn end<T>(self, value: T) -> Result<T, Fault> {
         if self.ahead.is_empty() { Ok(value) } else { Err(Fault::Syntax) }
     }
 
-    /// The next value as it is written.
-    fn raw(&mut self) -> Result<&'de str, Fault> {
-        Ok(self.to(walk::value(self.ahead, self.levels)?))
-    }
-
     /// The next string as it is written, quotes and escapes included.
     fn string(&mut self) -> Result<&'de str, Fault> {
         Ok(self.to(walk::string(self.ahead)?))
+    }
+
+    /// The next string without quotes and escapes.
+    fn text(&mut self) -> Result<Cow<'de, str>, Fault> {
+        let [b'"', inner @ ..] = self.ahead else { return Err(Fault::Syntax) };
+        if let [b'"', behind @ ..] = walk::special(inner) {
+            let quoted = self.to(behind);
+            return Ok(Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
+        }
+        serde_json::from_str(self.string()?).map(Cow::Owned).map_err(<Fault as de::Error>::custom)
     }
 
     /// What is written up to there, where white space may follow.
@@ -144,16 +207,14 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         if !self.ahead.starts_with(b"\"") {
             return self.deserialize_any(visitor);
         }
-        let quoted = self.string()?;
-        if memchr::memchr(b'\\', quoted.as_bytes()).is_some() {
-            let plain: String = serde_json::from_str(quoted).map_err(<Fault as de::Error>::custom)?;
-            return visitor.visit_string(plain);
+        match self.text()? {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
         }
-        visitor.visit_borrowed_str(quoted.get(1..quoted.len() - 1).unwrap_or_default())
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if self.ahead.starts_with(b"n") {
+        if self.is_null() {
             self.raw()?;
             return visitor.visit_none();
         }
@@ -359,6 +420,27 @@ mod tests {
         let mut members = Vec::new();
         let read = Reader::new(text).members(|key, value| members.push((key, value)));
         assert_eq!(read.ok().map(|()| members), theirs, "{text:?}");
+        let theirs = serde_json::from_str::<Vec<&RawValue>>(text).ok();
+        let theirs: Option<Vec<&str>> = theirs.map(|list| list.into_iter().map(RawValue::get).collect());
+        let mut elements = Vec::new();
+        let read = Reader::new(text).by(|reader| {
+            reader.array(|reader| {
+                elements.push(reader.raw()?);
+                Ok(())
+            })
+        });
+        assert_eq!(read.ok().filter(|is_array| *is_array).map(|_| elements), theirs, "{text:?}");
+        let mut keyed = serde_json::Map::new();
+        let read = Reader::new(text).by(|reader| {
+            reader.object(|reader, key| {
+                keyed.insert(key.to_owned(), serde_json::from_str(reader.raw()?).unwrap_or_default());
+                Ok(())
+            })
+        });
+        if let Ok(theirs) = serde_json::from_str::<Value>(text) {
+            assert_eq!(read.ok(), Some(theirs.is_object()), "{text:?}");
+            assert_eq!(keyed, theirs.as_object().cloned().unwrap_or_default(), "{text:?}");
+        }
         assert_eq!(Reader::new(text).read::<Value>().ok(), serde_json::from_str::<Value>(text).ok(), "{text:?}");
     }
 

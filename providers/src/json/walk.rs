@@ -49,9 +49,18 @@ pub(super) fn mark(ahead: &[u8], mark: u8) -> Step<'_> {
 }
 
 /// Behind the value that is next. It may open this many levels.
+#[inline]
 pub(super) fn value(ahead: &[u8], levels: usize) -> Step<'_> {
+    match ahead {
+        [b'"', ..] => string(ahead),
+        [b'{' | b'[', ..] => container(ahead, levels),
+        _ => scalar(ahead),
+    }
+}
+
+/// Behind the object or array that is next.
+fn container(mut ahead: &[u8], levels: usize) -> Step<'_> {
     let mut open = Open { bits: 1, outer: Vec::new(), left: levels };
-    let mut ahead = ahead;
     loop {
         ahead = match ahead {
             [b'"', ..] => string(ahead)?,
@@ -66,15 +75,9 @@ pub(super) fn value(ahead: &[u8], levels: usize) -> Step<'_> {
                     }
                 }
             }
-            [b't', b'r', b'u', b'e', behind @ ..]
-            | [b'f', b'a', b'l', b's', b'e', behind @ ..]
-            | [b'n', b'u', b'l', b'l', behind @ ..] => behind,
-            _ => number(ahead)?,
+            _ => scalar(ahead)?,
         };
-        loop {
-            if open.is_done() {
-                return Ok(ahead);
-            }
+        while !open.is_done() {
             ahead = match (blanks(ahead), open.innermost_is_object()) {
                 ([b',', next @ ..], _) => {
                     ahead = open.member(blanks(next))?;
@@ -85,6 +88,19 @@ pub(super) fn value(ahead: &[u8], levels: usize) -> Step<'_> {
             };
             open.pop();
         }
+        if open.is_done() {
+            return Ok(ahead);
+        }
+    }
+}
+
+/// Behind the word or number that is next.
+fn scalar(ahead: &[u8]) -> Step<'_> {
+    match ahead {
+        [b't', b'r', b'u', b'e', behind @ ..]
+        | [b'f', b'a', b'l', b's', b'e', behind @ ..]
+        | [b'n', b'u', b'l', b'l', behind @ ..] => Ok(behind),
+        _ => number(ahead),
     }
 }
 
@@ -102,9 +118,10 @@ pub(super) fn string(ahead: &[u8]) -> Step<'_> {
     }
 }
 
-/// From the next byte on that is special in a string: a quote, a backslash or a control character.
-#[inline]
-fn special(mut ahead: &[u8]) -> &[u8] {
+/// From the next byte on that is special in a string: a quote, a backslash or a control character. Empty where none is.
+#[expect(clippy::inline_always, reason = "where it is called, nearly all of the time is spent in here")]
+#[inline(always)]
+pub(super) fn special(mut ahead: &[u8]) -> &[u8] {
     while let Some((word, behind)) = ahead.split_first_chunk() {
         let found = specials(*word);
         if found != 0 {

@@ -1,46 +1,9 @@
 //! Anthropic Messages.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{Facts, Seen, failure, has_substance, object, raw_object, strange, text};
-use crate::dialect::anthropic_messages::usage;
+use super::{Facts, Seen, Whole, failure, has_substance, strange, text};
+use crate::dialect::anthropic_messages::usage::{count_usage, merge};
 use crate::dialect::{Dialect, Frame};
-use crate::failure::Failure;
-
-/// The data of any event that is read.
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content_block: Option<&'a RawValue>,
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// A message: whole, at the start of a stream, or (as `delta`) at its end.
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stop_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
+use crate::json::{self, Reader, pick};
 
 /// Fields of a block or delta that every one of them has, and so are no content. Citations of an empty block are `[]`.
 const HEADS: &[&str] = &["type"];
@@ -54,47 +17,53 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
         Some(b"ping" | b"content_block_stop") => return Seen::Preamble,
         _ => {}
     }
-    let Some(data) = object::<Data<'_>>(&frame.data) else {
+    let fields = ["type", "message", "content_block", "delta", "usage", "error"];
+    let data = str::from_utf8(&frame.data).ok().and_then(|data| pick(data, fields));
+    let Some([kind, message, block, delta, usage, error]) = data else {
         return strange(Dialect::AnthropicMessages, frame, content);
     };
     // The name is said twice, and each of the two is left out by somebody.
     let name = match &frame.event {
         Some(name) => name.as_ref(),
-        None => data.kind.map_or("", RawValue::get).trim_matches('"').as_bytes(),
+        None => kind.unwrap_or_default().trim_matches('"').as_bytes(),
     };
     match name {
         b"ping" | b"content_block_stop" => Seen::Preamble,
         b"message_start" => {
-            if let Some(message) = raw_object::<Message<'_>>(data.message) {
-                message.note(facts);
+            if let Some([model, usage]) = message.and_then(|message| pick(message, ["model", "usage"])) {
+                facts.model = text(model);
+                facts.report(usage);
             }
             Seen::Preamble
         }
-        b"content_block_start" => content_if(begins_with_content(data.content_block)),
-        b"content_block_delta" => content_if(has_substance(data.delta, HEADS)),
-        b"message_delta" => message_delta(&data, facts),
+        b"content_block_start" => content_if(begins_with_content(block)),
+        b"content_block_delta" => content_if(delta.is_some_and(holds_something)),
+        b"message_delta" => message_delta(delta, usage, facts),
         b"message_stop" => Seen::Terminal,
-        _ if name == b"error" || data.error.is_some() => Seen::Error(failure(Dialect::AnthropicMessages, &frame.data)),
+        _ if name == b"error" || error.is_some() => Seen::Error(failure(Dialect::AnthropicMessages, &frame.data)),
         _ => Seen::Content,
     }
 }
 
 /// `None` where the body is no reply and no error: no JSON object, or one without a list of content.
-pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
-    let message = object::<Message<'_>>(body)?;
-    let mut facts = Facts::default();
-    message.note(&mut facts);
-    facts.finish = text(message.stop_reason);
-    let is_error = message.error.is_some() || message.kind.is_some_and(|kind| kind.get() == r#""error""#);
-    let error = is_error.then(|| failure(Dialect::AnthropicMessages, body));
-    let has_content = message.content.is_some_and(|content| content.get().starts_with('['));
-    (error.is_some() || has_content).then_some((facts, error))
+pub(super) fn whole(body: &str) -> Option<Whole> {
+    let fields = ["type", "model", "usage", "stop_reason", "content", "error"];
+    let [kind, model, usage, stop_reason, content, error] = pick(body, fields)?;
+    let is_error = error.is_some() || kind == Some(r#""error""#);
+    let has_content = content.is_some_and(|content| content.starts_with('['));
+    (is_error || has_content).then(|| Whole {
+        usage: usage.and_then(count_usage),
+        finish: text(stop_reason),
+        model: text(model),
+        error: is_error.then(|| failure(Dialect::AnthropicMessages, body.as_bytes())),
+    })
 }
 
-fn message_delta(data: &Data<'_>, facts: &mut Facts) -> Seen {
-    facts.report(data.usage);
-    facts.is_usage_final |= data.usage.is_some();
-    match raw_object::<Message<'_>>(data.delta).and_then(|delta| text(delta.stop_reason)) {
+fn message_delta(delta: Option<&str>, usage: Option<&str>, facts: &mut Facts) -> Seen {
+    facts.report(usage);
+    facts.is_usage_final |= usage.is_some();
+    let stop_reason = delta.and_then(|delta| pick(delta, ["stop_reason"])).and_then(|[reason]| text(reason));
+    match stop_reason {
         Some(reason) => {
             facts.finish = Some(reason);
             Seen::Finish
@@ -103,29 +72,28 @@ fn message_delta(data: &Data<'_>, facts: &mut Facts) -> Seen {
     }
 }
 
-fn begins_with_content(block: Option<&RawValue>) -> bool {
-    let kind = raw_object::<Message<'_>>(block).and_then(|block| block.kind);
-    !kind.is_some_and(|kind| EMPTY_AT_FIRST.contains(&kind.get())) || has_substance(block, HEADS)
+fn begins_with_content(block: Option<&str>) -> bool {
+    let kind = block.and_then(|block| pick(block, ["type"])).and_then(|[kind]| kind);
+    !kind.is_some_and(|kind| EMPTY_AT_FIRST.contains(&kind)) || block.is_some_and(holds_something)
+}
+
+fn holds_something(object: &str) -> bool {
+    Reader::new(object).by(|reader| has_substance(reader, HEADS)).unwrap_or(true)
 }
 
 fn content_if(condition: bool) -> Seen {
     if condition { Seen::Content } else { Seen::Preamble }
 }
 
-impl Message<'_> {
-    fn note(&self, facts: &mut Facts) {
-        facts.model = text(self.model);
-        facts.report(self.usage);
-    }
-}
-
 impl Facts {
     /// `message_start` and `message_delta` both report, each some of the counts.
-    fn report(&mut self, usage: Option<&RawValue>) {
-        let Some(usage) = usage else { return };
-        self.usage = Some(match &self.usage {
-            Some(earlier) => usage::merge(earlier, usage),
-            None => usage.to_owned(),
-        });
+    fn report(&mut self, usage: Option<&str>) {
+        let Some(usage) = usage.map(json::copy) else { return };
+        let report = match &self.report {
+            Some(earlier) => merge(earlier, &usage),
+            None => usage,
+        };
+        self.usage = count_usage(report.get());
+        self.report = Some(report);
     }
 }

@@ -3,40 +3,40 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{Facts, Seen, failure, has_substance, object, strange, text};
+use super::{Facts, Seen, Whole, failure, has_substance, strange, text};
+use crate::dialect::openai_chat::reply::count_usage;
 use crate::dialect::{Dialect, Frame};
-use crate::failure::Failure;
+use crate::json::{Fault, Reader};
+use crate::reply::Usage;
 
-/// A chunk or a whole reply.
-#[derive(Deserialize)]
+/// What is looked for in a chunk or a whole reply.
+#[derive(Default)]
 struct Reply<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    choices: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
+    model: Option<&'a str>,
+    choices: Choices<'a>,
+    usage: Option<Usage>,
+    error: Option<&'a str>,
     /// `error` where Mistral sends a flat error object.
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
+    object: Option<&'a str>,
     /// A flat error's message; no reply has one at this level.
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    detail: Option<&'a RawValue>,
+    message: Option<&'a str>,
+    detail: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
+enum Choices<'a> {
+    #[default]
+    Absent,
+    List(Vec<Choice<'a>>),
+    /// No list, or one of something else than objects.
+    Strange,
+}
+
+#[derive(Default)]
 struct Choice<'a> {
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    finish_reason: Option<&'a RawValue>,
+    finish_reason: Option<&'a str>,
+    has_content: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,23 +66,31 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     if content && is_plain_delta(data) {
         return Seen::Content;
     }
-    let Some(chunk) = object::<Reply<'_>>(data) else {
+    let Some(chunk) = str::from_utf8(data).ok().and_then(Reply::read) else {
         return strange(Dialect::OpenAiChat, frame, content);
     };
-    chunk.note(facts);
-    if chunk.is_error() {
+    let has_usage = chunk.usage.is_some();
+    let is_error = chunk.is_error();
+    let choices = chunk.choices.list();
+    facts.model = facts.model.take().or_else(|| text(chunk.model));
+    if has_usage {
+        // Each report is cumulative and replaces the one before.
+        facts.usage = chunk.usage;
+        facts.is_usage_final = true;
+    }
+    if is_error {
         return Seen::Error(failure(Dialect::OpenAiChat, data));
     }
-    let Some(choices) = chunk.choices() else {
+    let Some(choices) = choices else {
         return strange(Dialect::OpenAiChat, frame, content);
     };
     let finish = choices.iter().find_map(|choice| text(choice.finish_reason));
     if finish.is_some() {
         facts.finish = finish;
         Seen::Finish
-    } else if choices.is_empty() && chunk.usage.is_some() {
+    } else if choices.is_empty() && has_usage {
         Seen::Usage
-    } else if choices.iter().any(|choice| has_substance(choice.delta, &["role"])) {
+    } else if choices.iter().any(|choice| choice.has_content) {
         Seen::Content
     } else {
         Seen::Preamble
@@ -90,13 +98,14 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
 }
 
 /// `None` where the body is no reply and no error: no JSON object, without choices, or with some that are none.
-pub(super) fn whole(body: &[u8]) -> Option<(Facts, Option<Box<Failure>>)> {
-    let reply = object::<Reply<'_>>(body)?;
-    let mut facts = Facts::default();
-    reply.note(&mut facts);
-    facts.finish = reply.choices()?.first().and_then(|choice| text(choice.finish_reason));
-    let error = reply.is_error().then(|| failure(Dialect::OpenAiChat, body));
-    (error.is_some() || reply.choices.is_some()).then_some((facts, error))
+pub(super) fn whole(body: &str) -> Option<Whole> {
+    let reply = Reply::read(body)?;
+    let error = reply.is_error().then(|| failure(Dialect::OpenAiChat, body.as_bytes()));
+    if error.is_none() && matches!(reply.choices, Choices::Absent) {
+        return None;
+    }
+    let finish = reply.choices.list()?.first().and_then(|choice| text(choice.finish_reason));
+    Some(Whole { usage: reply.usage, finish, model: text(reply.model), error })
 }
 
 /// Is this a delta with neither usage, nor a finish, nor an error?
@@ -128,27 +137,79 @@ fn value(key: &Finder<'_>, data: &[u8]) -> Value {
 // === impl Reply ===
 
 impl<'a> Reply<'a> {
-    fn note(&self, facts: &mut Facts) {
-        if facts.model.is_none() {
-            facts.model = text(self.model);
-        }
-        if let Some(usage) = self.usage {
-            // Each report is cumulative and replaces the one before.
-            facts.usage = Some(usage.to_owned());
-            facts.is_usage_final = true;
-        }
+    /// `None` where the text is no JSON object.
+    fn read(text: &'a str) -> Option<Self> {
+        let mut reply = Self::default();
+        let read = Reader::new(text).by(|reader| reader.object(|reader, key| reply.take(key, reader)));
+        read.is_ok_and(|is_object| is_object).then_some(reply)
+    }
+
+    fn take(&mut self, key: &str, reader: &mut Reader<'a>) -> Result<(), Fault> {
+        let field = match key {
+            "choices" => {
+                self.choices = Choices::take(reader)?;
+                return Ok(());
+            }
+            "usage" => {
+                self.usage = count_usage(reader)?;
+                return Ok(());
+            }
+            "model" => &mut self.model,
+            "error" => &mut self.error,
+            "object" => &mut self.object,
+            "message" => &mut self.message,
+            "detail" => &mut self.detail,
+            _ => return reader.raw().map(|_| ()),
+        };
+        *field = reader.given()?;
+        Ok(())
     }
 
     /// An `error` beside or in place of choices (OpenRouter does either), or a flat error object.
     fn is_error(&self) -> bool {
         let is_flat = || {
-            self.object.is_some_and(|object| object.get() == r#""error""#)
-                || self.choices.is_none() && text(self.message.or(self.detail)).is_some()
+            self.object == Some(r#""error""#)
+                || matches!(self.choices, Choices::Absent) && text(self.message.or(self.detail)).is_some()
         };
-        self.error.is_some_and(|error| !matches!(error.get(), "false" | "\"\"" | "{}")) || is_flat()
+        self.error.is_some_and(|error| !matches!(error, "false" | "\"\"" | "{}")) || is_flat()
+    }
+}
+
+// === impl Choices ===
+
+impl<'a> Choices<'a> {
+    fn take(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        if reader.is_null() {
+            return reader.raw().map(|_| Self::Absent);
+        }
+        let mut choices = Vec::new();
+        let mut are_objects = true;
+        let is_array = reader.array(|reader| {
+            let mut choice = Choice::default();
+            are_objects &= reader.object(|reader, key| choice.take(key, reader))?;
+            choices.push(choice);
+            Ok(())
+        })?;
+        Ok(if is_array && are_objects { Self::List(choices) } else { Self::Strange })
     }
 
-    fn choices(&self) -> Option<Vec<Choice<'a>>> {
-        self.choices.map_or(Some(Vec::new()), |choices| serde_json::from_str(choices.get()).ok())
+    /// No choices are an empty list; strange ones are none.
+    fn list(self) -> Option<Vec<Choice<'a>>> {
+        match self {
+            Self::Absent => Some(Vec::new()),
+            Self::List(choices) => Some(choices),
+            Self::Strange => None,
+        }
+    }
+}
+
+impl<'a> Choice<'a> {
+    fn take(&mut self, key: &str, reader: &mut Reader<'a>) -> Result<(), Fault> {
+        match key {
+            "finish_reason" => self.finish_reason = reader.given()?,
+            "delta" => self.has_content = has_substance(reader, &["role"])?,
+            _ => _ = reader.raw()?,
+        }
+        Ok(())
     }
 }

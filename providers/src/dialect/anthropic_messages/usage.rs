@@ -5,59 +5,86 @@ use serde_json::value::RawValue;
 
 use super::wire::{OWN, fields_of, object_of, overlay};
 use crate::chat::{Extras, Raw};
-use crate::json::{Object, wire};
+use crate::json::{self, Fault, Object, Reader};
 use crate::reply::Usage;
 
-wire! {
-    /// Counts stay raw until they are read: a provider's float or negative count must not fail a good answer.
-    struct UsageWire<'a> {
-        "input_tokens" => input: &'a RawValue,
-        "output_tokens" => output: &'a RawValue,
-        "cache_read_input_tokens" => cache_read: &'a RawValue,
-        "cache_creation_input_tokens" => cache_write: &'a RawValue,
-        "cache_creation" => cache_creation: CreationWire<'a>,
-        "output_tokens_details" => details: DetailsWire<'a>,
-    }
-}
-
-wire! {
-    struct CreationWire<'a> {
-        "ephemeral_5m_input_tokens" => five_minutes: &'a RawValue,
-        "ephemeral_1h_input_tokens" => one_hour: &'a RawValue,
-    }
-}
-
-wire! {
-    struct DetailsWire<'a> {
-        "thinking_tokens" => thinking: &'a RawValue,
-    }
+/// The counts of a usage object.
+#[derive(Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_5m: Option<u64>,
+    cache_write_1h: Option<u64>,
+    thinking: Option<u64>,
 }
 
 /// Reads a usage object. `None` where it is not an object at all.
 pub(crate) fn decode(raw: &RawValue) -> Option<Usage> {
-    let wire: UsageWire<'_> = serde_json::from_str(raw.get()).ok()?;
-    let creation = wire.cache_creation.unwrap_or_default();
-    let (five_minutes, one_hour) = (count(creation.five_minutes), count(creation.one_hour));
-    // The total is what is billed; the breakdown only stands in for it where a provider leaves the total out.
-    let breakdown = match (five_minutes, one_hour) {
-        (None, None) => None,
-        (five, one) => Some(five.unwrap_or(0).saturating_add(one.unwrap_or(0))),
-    };
-    let cache_write = count(wire.cache_write).or(breakdown);
-    let cache_read = count(wire.cache_read);
-    let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
-    Some(Usage {
-        input: count(wire.input).unwrap_or(0).saturating_add(cached),
-        output: count(wire.output).unwrap_or(0),
-        total: None,
-        cache_read,
-        cache_write,
-        cache_write_5m: five_minutes,
-        cache_write_1h: one_hour,
-        reasoning: wire.details.and_then(|details| count(details.thinking)),
-        raw: Some((OWN, raw.to_owned())),
-    })
+    Some(Usage { raw: Some((OWN, raw.to_owned())), ..count_usage(raw.get())? })
 }
+
+/// The counts alone, from the text of a usage object.
+pub(crate) fn count_usage(usage: &str) -> Option<Usage> {
+    let mut counts = Counts::default();
+    let read = Reader::new(usage).by(|reader| {
+        reader.object(|reader, key| {
+            match key {
+                "cache_creation" | "output_tokens_details" => {
+                    reader.object(|reader, key| counts.note(key, reader))?;
+                }
+                _ => counts.note(key, reader)?,
+            }
+            Ok(())
+        })
+    });
+    read.is_ok_and(|is_object| is_object).then(|| counts.usage())
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// No name means one thing in the object and another in its details.
+    fn note(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        let number = reader.raw()?;
+        let count = match key {
+            "input_tokens" => &mut self.input,
+            "output_tokens" => &mut self.output,
+            "cache_read_input_tokens" => &mut self.cache_read,
+            "cache_creation_input_tokens" => &mut self.cache_write,
+            "ephemeral_5m_input_tokens" => &mut self.cache_write_5m,
+            "ephemeral_1h_input_tokens" => &mut self.cache_write_1h,
+            "thinking_tokens" => &mut self.thinking,
+            _ => return Ok(()),
+        };
+        *count = json::count(number);
+        Ok(())
+    }
+
+    fn usage(self) -> Usage {
+        // The total is what is billed; the breakdown only stands in for it where a provider leaves the total out.
+        let breakdown = match (self.cache_write_5m, self.cache_write_1h) {
+            (None, None) => None,
+            (five, one) => Some(five.unwrap_or(0).saturating_add(one.unwrap_or(0))),
+        };
+        let cache_write = self.cache_write.or(breakdown);
+        let cached = self.cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
+        Usage {
+            input: self.input.unwrap_or(0).saturating_add(cached),
+            output: self.output.unwrap_or(0),
+            total: None,
+            cache_read: self.cache_read,
+            cache_write,
+            cache_write_5m: self.cache_write_5m,
+            cache_write_1h: self.cache_write_1h,
+            reasoning: self.thinking,
+            raw: None,
+        }
+    }
+}
+
+// === Reports of a stream, and what is written ===
 
 /// A later report over an earlier one: the latest count wins, and a `null` says nothing.
 pub(crate) fn merge(earlier: &RawValue, later: &RawValue) -> Raw {
@@ -100,20 +127,6 @@ pub(super) fn encode(usage: Option<&Usage>, out: &mut Vec<u8>) {
         details.end();
     }
     object.end();
-}
-
-/// A count: whole, never negative. Floats are rounded down, anything else says nothing.
-fn count(raw: Option<&RawValue>) -> Option<u64> {
-    let text = raw?.get();
-    text.parse::<u64>().ok().or_else(|| {
-        let float = text.parse::<f64>().ok()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "`as` saturates: a negative count is zero, an absurd one the largest"
-        )]
-        Some(float as u64)
-    })
 }
 
 #[cfg(test)]

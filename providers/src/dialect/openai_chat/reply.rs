@@ -6,9 +6,22 @@ use super::crossing::Crossing;
 use super::message::{Fields, Said, decode_message};
 use super::wire::{self, Sheet};
 use crate::chat::{ContentForm, Extras, Part, PartKind};
-use crate::json::{self, Array, decode};
+use crate::json::{self, Array, Fault, Reader, decode};
 use crate::reply::{Choice, Finish, FinishReason, Usage};
 use crate::{ChatReply, Dialect, Losses, Malformed, Text};
+
+/// The counts of a usage object, under all their names.
+#[derive(Default)]
+struct Counts {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    /// In the details of the completion, and beside them.
+    reasoning: [Option<u64>; 2],
+    /// In the details of the prompt, and beside them.
+    cache_read: [Option<u64>; 4],
+    cache_write: [Option<u64>; 2],
+}
 
 /// Finish reasons by their one name; what is not here keeps its own name.
 const FINISH: [(&str, FinishReason); 4] = [
@@ -104,45 +117,83 @@ pub(super) fn finish(word: Text) -> Finish {
     }
 }
 
-/// Token counts, normalised; `None` where the object cannot be read at all.
+/// Token counts, normalised; `None` where there is no object.
 pub(crate) fn decode_usage(raw: &RawValue) -> Option<Usage> {
-    let usage: wire::Usage<'_> = decode(raw.get().as_bytes()).ok()?;
-    let (prompt, completion) = (usage.prompt.unwrap_or_default(), usage.completion.unwrap_or_default());
-    let (input, mut output) = (count(usage.prompt_tokens).unwrap_or(0), count(usage.completion_tokens).unwrap_or(0));
-    let total = count(usage.total_tokens);
-    let reasoning = count(completion.reasoning_tokens).or_else(|| count(usage.reasoning_tokens));
-    // xAI counts reasoning beside the output; its total tells.
-    if let (Some(thought @ 1..), Some(total)) = (reasoning, total)
-        && total == input.saturating_add(output).saturating_add(thought)
-    {
-        output = output.saturating_add(thought);
-    }
-    let read =
-        [prompt.cached_tokens, usage.prompt_cache_hit_tokens, usage.num_cached_tokens, usage.cache_read_input_tokens];
-    Some(Usage {
-        input,
-        output,
-        total,
-        cache_read: read.into_iter().find_map(count),
-        cache_write: count(prompt.cache_write_tokens).or_else(|| count(usage.cache_creation_input_tokens)),
-        reasoning,
-        raw: Some((Dialect::OpenAiChat, raw.to_owned())),
-        ..Usage::default()
-    })
+    let counts = Reader::new(raw.get()).by(count_usage).ok()??;
+    Some(Usage { raw: Some((Dialect::OpenAiChat, raw.to_owned())), ..counts })
 }
 
-/// A count of tokens: never negative, never a fraction, whatever was sent.
-fn count(raw: Option<&RawValue>) -> Option<u64> {
-    let number = raw?.get();
-    number.parse().ok().or_else(|| {
-        let float: f64 = number.parse().ok()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, which is what is wanted"
-        )]
-        Some(float.max(0.0) as u64)
-    })
+/// The counts alone, from the value that is next.
+pub(crate) fn count_usage(reader: &mut Reader<'_>) -> Result<Option<Usage>, Fault> {
+    let mut counts = Counts::default();
+    let is_object = reader.object(|reader, key| {
+        match key {
+            "prompt_tokens_details" | "completion_tokens_details" => {
+                reader.object(|reader, key| counts.note_detail(key, reader))?;
+            }
+            _ => counts.note(key, reader)?,
+        }
+        Ok(())
+    })?;
+    Ok(is_object.then(|| counts.usage()))
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn note(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        let number = reader.raw()?;
+        let [_, reasoning] = &mut self.reasoning;
+        let [_, cache_hit, cached, cache_read] = &mut self.cache_read;
+        let [_, cache_creation] = &mut self.cache_write;
+        let count = match key {
+            "prompt_tokens" => &mut self.prompt,
+            "completion_tokens" => &mut self.completion,
+            "total_tokens" => &mut self.total,
+            "reasoning_tokens" => reasoning,
+            "prompt_cache_hit_tokens" => cache_hit,
+            "num_cached_tokens" => cached,
+            "cache_read_input_tokens" => cache_read,
+            "cache_creation_input_tokens" => cache_creation,
+            _ => return Ok(()),
+        };
+        *count = json::count(number);
+        Ok(())
+    }
+
+    fn note_detail(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        let number = reader.raw()?;
+        let ([reasoning, _], [cache_read, ..], [cache_write, _]) =
+            (&mut self.reasoning, &mut self.cache_read, &mut self.cache_write);
+        let count = match key {
+            "reasoning_tokens" => reasoning,
+            "cached_tokens" => cache_read,
+            "cache_write_tokens" => cache_write,
+            _ => return Ok(()),
+        };
+        *count = json::count(number);
+        Ok(())
+    }
+
+    fn usage(self) -> Usage {
+        let (input, mut output) = (self.prompt.unwrap_or(0), self.completion.unwrap_or(0));
+        let reasoning = self.reasoning.into_iter().flatten().next();
+        // xAI counts reasoning beside the output; its total tells.
+        if let (Some(thought @ 1..), Some(total)) = (reasoning, self.total)
+            && total == input.saturating_add(output).saturating_add(thought)
+        {
+            output = output.saturating_add(thought);
+        }
+        Usage {
+            input,
+            output,
+            total: self.total,
+            cache_read: self.cache_read.into_iter().flatten().next(),
+            cache_write: self.cache_write.into_iter().flatten().next(),
+            reasoning,
+            ..Usage::default()
+        }
+    }
 }
 
 // === encode ===

@@ -227,35 +227,6 @@ wire! {
 }
 
 wire! {
-    /// Token counts, raw: servers have been seen to send floats and negative numbers.
-    pub(super) struct Usage<'a> {
-        "prompt_tokens" => prompt_tokens: &'a RawValue,
-        "completion_tokens" => completion_tokens: &'a RawValue,
-        "total_tokens" => total_tokens: &'a RawValue,
-        "prompt_tokens_details" => prompt: PromptDetails<'a>,
-        "completion_tokens_details" => completion: CompletionDetails<'a>,
-        "prompt_cache_hit_tokens" => prompt_cache_hit_tokens: &'a RawValue,
-        "num_cached_tokens" => num_cached_tokens: &'a RawValue,
-        "cache_read_input_tokens" => cache_read_input_tokens: &'a RawValue,
-        "cache_creation_input_tokens" => cache_creation_input_tokens: &'a RawValue,
-        "reasoning_tokens" => reasoning_tokens: &'a RawValue,
-    }
-}
-
-wire! {
-    pub(super) struct PromptDetails<'a> {
-        "cached_tokens" => cached_tokens: &'a RawValue,
-        "cache_write_tokens" => cache_write_tokens: &'a RawValue,
-    }
-}
-
-wire! {
-    pub(super) struct CompletionDetails<'a> {
-        "reasoning_tokens" => reasoning_tokens: &'a RawValue,
-    }
-}
-
-wire! {
     /// An error body, or the object inside one: the union of what is sent.
     pub(super) struct Error<'a> {
         "error" => inner: &'a RawValue,
