@@ -127,8 +127,7 @@ pub(super) fn special(mut ahead: &[u8]) -> &[u8] {
         if found != 0 {
             return ahead.get(found.trailing_zeros() as usize / 8..).unwrap_or_default();
         }
-        ahead = behind;
-        ahead = blocks(ahead);
+        ahead = blocks(behind);
     }
     let at = ahead.iter().position(|byte| is_special(*byte)).unwrap_or(ahead.len());
     ahead.get(at..).unwrap_or_default()

@@ -114,12 +114,11 @@ fn decode_max_tokens(legacy: Option<u64>, current: Option<u64>, extras: &mut Ext
     }
 }
 
-fn decode_messages(raw: Vec<&RawValue>) -> Result<Vec<Message>, Malformed> {
-    raw.into_iter().enumerate().map(|(at, raw)| decode_one(raw, format!("/messages/{at}"))).collect()
+fn decode_messages(messages: Vec<wire::Message<'_>>) -> Result<Vec<Message>, Malformed> {
+    messages.into_iter().enumerate().map(|(at, message)| decode_one(message, format!("/messages/{at}"))).collect()
 }
 
-fn decode_one(raw: &RawValue, pointer: String) -> Result<Message, Malformed> {
-    let mut message: wire::Message<'_> = decode_at(raw, &pointer)?;
+fn decode_one(mut message: wire::Message<'_>, pointer: String) -> Result<Message, Malformed> {
     let kind = message.role.take();
     let kind = kind.as_ref().map_or("", |role| role.as_str());
     let role = match kind {

@@ -12,7 +12,7 @@ use crate::json::{Object, Str, wire};
 wire! {
     pub(super) struct Request<'a> {
         "model" => model: Text,
-        "messages" => messages: Vec<&'a RawValue>,
+        "messages" => messages: Vec<Message<'a>>,
         "tools" => tools: Vec<&'a RawValue>,
         "functions" => functions: Vec<&'a RawValue>,
         "tool_choice" => tool_choice: &'a RawValue,
