@@ -39,8 +39,8 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, Malformed> {
         let (parts, content) = decode_content(system, &|| SYSTEM.to_owned())?;
         messages.push(message(Role::System, parts, content, SYSTEM.to_owned()));
     }
-    for (at, raw) in need(wire.messages, &root, "messages", "a list of messages")?.into_iter().enumerate() {
-        messages.push(decode_message(raw, at)?);
+    for (at, wire) in need(wire.messages, &root, "messages", "a list of messages")?.into_iter().enumerate() {
+        messages.push(decode_message(wire, at)?);
     }
     let tools = wire.tools.unwrap_or_default();
     let tools = tools.into_iter().enumerate().map(|(at, raw)| decode_tool(raw, at)).collect::<Result<_, _>>()?;
@@ -80,9 +80,8 @@ fn message(role: Role, parts: Vec<crate::chat::Part>, content: ContentForm, poin
     Message { role, parts, content, name: None, extras: Extras::default(), pointer }
 }
 
-fn decode_message(raw: &RawValue, at: usize) -> Result<Message, Malformed> {
+fn decode_message(wire: MessageWire<'_>, at: usize) -> Result<Message, Malformed> {
     let place = || format!("/messages/{at}");
-    let wire: MessageWire<'_> = read(raw, &place)?;
     let expected = "user, assistant or system";
     let role = match need(wire.role, &place, "role", expected)?.as_str() {
         "user" => Role::User,

@@ -20,7 +20,7 @@ pub(super) const NO_COUNTERPART: &str = "anthropic_messages has no counterpart";
 wire! {
     pub(super) struct RequestWire<'a> {
         "model" => model: Text,
-        "messages" => messages: Vec<&'a RawValue>,
+        "messages" => messages: Vec<MessageWire<'a>>,
         "system" => system: &'a RawValue,
         "max_tokens" => max_tokens: u64,
         "temperature" => temperature: &'a RawValue,
@@ -211,7 +211,7 @@ wire! {
 
 /// Any object, field by field.
 pub(super) fn fields_of(raw: &RawValue) -> Extras {
-    serde_json::from_str::<AnyWire<'_>>(raw.get()).unwrap_or_default().extras
+    json::Reader::new(raw.get()).read::<AnyWire<'_>>().unwrap_or_default().extras
 }
 
 /// The reverse of [`fields_of`].
@@ -225,7 +225,7 @@ pub(super) fn object_of(fields: &Extras) -> Raw {
 
 /// The `type` word of an object; empty where there is none.
 pub(super) fn tag(raw: &RawValue) -> Cow<'_, str> {
-    serde_json::from_str::<Tag<'_>>(raw.get()).unwrap_or_default().kind
+    json::Reader::new(raw.get()).read::<Tag<'_>>().unwrap_or_default().kind
 }
 
 /// Parses a value whose place is only spelt out when it is at fault.
