@@ -13,28 +13,42 @@ pub type Raw = Box<RawValue>;
 
 /// Fields that the canonical model has no place for, in their order, raw.
 #[derive(Clone, Debug, Default)]
-pub struct Extras(Vec<(Box<str>, Raw)>);
+pub struct Extras {
+    fields: Vec<(Box<str>, Raw)>,
+    /// See [`Extras::remember`].
+    spellings: Vec<(&'static str, Raw)>,
+}
 
 impl Extras {
     pub fn push(&mut self, key: impl Into<Box<str>>, value: Raw) {
-        self.0.push((key.into(), value));
+        self.fields.push((key.into(), value));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+        self.fields.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
     pub fn find(&self, key: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(name, _)| name.as_ref() == key).map(|(_, value)| value.as_ref())
+        self.fields.iter().find(|(name, _)| name.as_ref() == key).map(|(_, value)| value.as_ref())
     }
 
     pub fn remove(&mut self, key: &str) -> Option<Raw> {
-        let at = self.0.iter().position(|(name, _)| name.as_ref() == key)?;
-        Some(self.0.remove(at).1)
+        let at = self.fields.iter().position(|(name, _)| name.as_ref() == key)?;
+        Some(self.fields.remove(at).1)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.fields.is_empty()
+    }
+
+    /// Keeps how its own dialect spelt something whose meaning the canonical model has: no field, and no loss anywhere else.
+    pub fn remember(&mut self, what: &'static str, spelling: Raw) {
+        self.spellings.push((what, spelling));
+    }
+
+    /// What was kept under this name.
+    pub fn recall(&self, what: &str) -> Option<&RawValue> {
+        self.spellings.iter().find(|(name, _)| *name == what).map(|(_, spelling)| spelling.as_ref())
     }
 
     /// The names worth a [`crate::Loss`] where they cannot be written: a `null` or `false` says what its absence says, and
@@ -142,12 +156,15 @@ pub struct Part {
     pub kind: PartKind,
     /// A prompt-cache mark on this part, raw (`{"type":"ephemeral","ttl":"1h"}`).
     pub cache: Option<Raw>,
+    /// Google's signature over the thought behind this part, which may be of any kind; the model wants it back beside the
+    /// part. A signature over thinking itself stands in [`PartKind::Thinking`].
+    pub signature: Option<Text>,
     pub extras: Extras,
 }
 
 impl From<PartKind> for Part {
     fn from(kind: PartKind) -> Self {
-        Self { kind, cache: None, extras: Extras::default() }
+        Self { kind, cache: None, signature: None, extras: Extras::default() }
     }
 }
 

@@ -103,7 +103,7 @@ pub enum Delta {
     Text(Text),
     /// A fragment of a tool call's arguments: a piece of JSON text, as a JSON string in its escapes.
     Arguments(Text),
-    /// The (whole) signature of a thinking block.
+    /// The (whole) signature of a thinking block; of any other block, [`crate::chat::Part::signature`].
     Signature(Text),
     /// Log-probabilities of the text beside them (OpenAI's `logprobs` object), raw.
     Logprobs(Raw),

@@ -16,12 +16,12 @@ mod walk;
 
 pub(crate) use reader::{Fault, Reader};
 
-/// Declares a wire object: `"key" => field: Type` becomes `field: Option<Type>`.
+/// Declares a wire object: `"key" => field: Type` becomes `field: Option<Type>`; `"key" | "alias"` reads either spelling.
 ///
 /// An explicit `null` on a known key leaves the field `None` and is kept in `extras`, so that the object's own dialect gets
 /// it back. A key that occurs twice is an error, because readers disagree about which one counts.
 macro_rules! wire {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident<$lt:lifetime> { $($(#[$fmeta:meta])* $key:literal => $field:ident : $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident<$lt:lifetime> { $($(#[$fmeta:meta])* $key:literal $(| $alias:literal)* => $field:ident : $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Default)]
         $vis struct $name<$lt> {
@@ -44,7 +44,7 @@ macro_rules! wire {
                         let mut out = $name::default();
                         while let Some(key) = map.next_key::<$crate::json::Str<'_>>()? {
                             match key.as_str() {
-                                $($key => {
+                                $($key $(| $alias)* => {
                                     if out.$field.is_some() {
                                         return Err(serde::de::Error::duplicate_field($key));
                                     }

@@ -143,6 +143,7 @@ impl Fold {
             (Delta::Text(more), PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, .. })
             | (Delta::Arguments(more), PartKind::ToolCall(ToolCall { arguments: text, .. })) => text.push(more),
             (Delta::Signature(whole), PartKind::Thinking { signature, .. }) => *signature = Some(whole.clone()),
+            (Delta::Signature(whole), _) => block.part.signature = Some(whole.clone()),
             (Delta::Logprobs(raw), _) => {
                 let choice = block.choice;
                 self.choice(choice).logprobs.push(raw.clone());
@@ -187,7 +188,7 @@ fn nothing() -> Start {
 }
 
 fn opened(block: &Block) -> Part {
-    let with = |kind: PartKind, extras: &Extras| Part { kind, cache: None, extras: extras.clone() };
+    let with = |kind: PartKind, extras: &Extras| Part { extras: extras.clone(), ..Part::from(kind) };
     match block {
         Block::Text { extras } => with(PartKind::Text(Text::default()), extras),
         Block::Thinking { extras } => with(PartKind::Thinking { text: Text::default(), signature: None }, extras),
@@ -209,7 +210,7 @@ fn is_void(part: &Part) -> bool {
         }
         _ => false,
     };
-    empty && part.extras.telling().next().is_none()
+    empty && part.signature.is_none() && part.extras.telling().next().is_none()
 }
 
 // === joining fields ===
@@ -356,7 +357,10 @@ fn unfold_part(source: Dialect, part: &Part) -> Option<(Block, Vec<Delta>)> {
         }
         PartKind::Image(_) | PartKind::Audio(_) | PartKind::File(_) | PartKind::ToolResult(_) => return None,
     };
-    Some(block)
+    let (head, mut deltas) = block;
+    // First, so that a writer can say it together with what it signs.
+    deltas.splice(..0, part.signature.clone().map(Delta::Signature));
+    Some((head, deltas))
 }
 
 #[cfg(test)]

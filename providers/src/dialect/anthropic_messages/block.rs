@@ -16,6 +16,9 @@ pub(super) type Place<'a> = &'a dyn Fn() -> String;
 /// Claude Code opens its system prompt with a block that says who is billed. It is for Anthropic's eyes only.
 const BILLING_MARK: &str = "x-anthropic-billing-header";
 
+/// Why a thought signature of Google's stays behind.
+pub(super) const SIGNATURE_OVER_THINKING_ONLY: &str = "anthropic_messages signs thinking only";
+
 /// Holds arguments that are not a JSON object, because `input` must be one.
 const RAW_ARGUMENTS: &str = "_raw_arguments";
 
@@ -65,7 +68,7 @@ fn foreign(raw: &RawValue) -> Part {
 }
 
 fn part(kind: PartKind, cache: Option<&RawValue>, extras: Extras) -> Part {
-    Part { kind, cache: cache.map(RawValue::to_owned), extras }
+    Part { cache: cache.map(RawValue::to_owned), extras, ..Part::from(kind) }
 }
 
 fn decode_text(raw: &RawValue, place: Place<'_>) -> Result<Part, Malformed> {
@@ -189,6 +192,9 @@ pub(super) fn encode(part: &Part, place: Place<'_>, crossing: &mut Crossing<'_>,
     }
     if let Some(cache) = &part.cache {
         object.raw("cache_control", cache.get());
+    }
+    if part.signature.is_some() {
+        crossing.losses.push(place(), SIGNATURE_OVER_THINKING_ONLY);
     }
     // Beside reasoning, other dialects only keep how an entry was spelt: its number, its type, its origin.
     if crossing.native || !matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted { .. }) {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
 
+use super::block::SIGNATURE_OVER_THINKING_ONLY;
 use super::reply::{Held, encode_finish, write_head};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, usage};
@@ -162,8 +163,12 @@ impl Writer {
             (Delta::Arguments(json), _) => {
                 delta_frame(out, live.wire, "input_json_delta", "partial_json", json.as_escaped());
             }
-            (Delta::Signature(signature), _) => {
+            (Delta::Signature(signature), Kind::Thinking) => {
                 delta_frame(out, live.wire, "signature_delta", "signature", signature.as_escaped());
+            }
+            (Delta::Signature(_), _) => {
+                let place = format!("/choices/0/message/content/{}", live.index);
+                self.losses.push(place, SIGNATURE_OVER_THINKING_ONLY);
             }
             (Delta::Foreign { source: OWN, raw }, _) => citations(live.wire, raw, out),
             (Delta::Foreign { raw, .. }, _) => {

@@ -59,7 +59,7 @@ pub(super) fn decode_part(raw: &RawValue, pointer: &str) -> Result<Part, Malform
         _ => None,
     };
     Ok(match kind {
-        Some(kind) => Part { kind, cache: part.cache_control, extras },
+        Some(kind) => Part { cache: part.cache_control, extras, ..Part::from(kind) },
         None => PartKind::Foreign(Dialect::OpenAiChat, raw.to_owned()).into(),
     })
 }

@@ -14,6 +14,9 @@ use crate::{ChatReply, ChatRequest, Losses, Text};
 
 const NO_COUNTERPART: &str = "openai_chat has no counterpart";
 
+/// Why a thought signature stays behind that stands over anything but a call.
+pub(super) const SIGNATURE_OVER_CALLS_ONLY: &str = "openai_chat carries thought signatures on tool calls only";
+
 /// OpenAI demands a name for a schema; the gateway gives this one where the other dialect has none.
 const SCHEMA_NAME: &str = "response";
 
@@ -81,11 +84,16 @@ impl<'a> Crossing<'a> {
         for key in untold(part) {
             self.losses.push(format!("{pointer}/{}", escaped(key)), NO_COUNTERPART);
         }
-        Some(match &part.kind {
-            PartKind::ToolResult(result) => PartKind::ToolResult(self.result(result, pointer)).into(),
-            PartKind::File(media) => self.file(media, pointer).into(),
-            other => other.clone().into(),
-        })
+        let kind = match &part.kind {
+            PartKind::ToolResult(result) => PartKind::ToolResult(self.result(result, pointer)),
+            PartKind::File(media) => self.file(media, pointer),
+            other => other.clone(),
+        };
+        let carried = matches!(kind, PartKind::ToolCall(_));
+        if part.signature.is_some() && !carried {
+            self.losses.push(pointer, SIGNATURE_OVER_CALLS_ONLY);
+        }
+        Some(Part { signature: part.signature.clone().filter(|_| carried), ..Part::from(kind) })
     }
 
     fn result(&mut self, from: &ToolResult, pointer: &str) -> ToolResult {

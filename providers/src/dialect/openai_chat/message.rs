@@ -22,6 +22,9 @@ pub(super) const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
 const DETAILS: &str = "reasoning_details";
 const CALLS: &str = "tool_calls";
 
+/// Where a call carries what only its provider understands.
+pub(super) const EXTRA_CONTENT: &str = "extra_content";
+
 /// What a message says, and the fields that say nothing canonical.
 #[derive(Debug)]
 pub(super) struct Said {
@@ -111,7 +114,7 @@ pub(super) fn decode_detail(raw: &RawValue) -> Part {
     };
     let kind_name = detail.kind.map(|kind| Text::from_plain(kind.as_str())).unwrap_or_default();
     extras.push("type", quoted(&kind_name));
-    Part { kind, cache: None, extras }
+    Part { extras, ..Part::from(kind) }
 }
 
 /// All thinking, as one text.
@@ -156,7 +159,8 @@ fn decode_call(raw: &RawValue, at: usize, pointer: &str) -> Result<Part, Malform
             return Ok(part);
         }
     };
-    Ok(Part { kind: PartKind::ToolCall(kind), cache: None, extras })
+    let signature = thought_signature(&extras);
+    Ok(Part { signature, extras, ..Part::from(PartKind::ToolCall(kind)) })
 }
 
 /// The name and arguments of a function call. Arguments that some server sends as an object are put into a string.
@@ -179,7 +183,7 @@ fn decode_legacy_call(body: wire::FunctionBody<'_>) -> Part {
     extras.push(LEGACY, json::null());
     // The legacy API has no ids: a message makes one call, and its result names the function.
     let id = Text::from_plain(&format!("call_{}", name.as_escaped()));
-    Part { kind: PartKind::ToolCall(ToolCall { id, name, arguments, custom: false }), cache: None, extras }
+    Part { extras, ..Part::from(PartKind::ToolCall(ToolCall { id, name, arguments, custom: false })) }
 }
 
 // === encode ===
@@ -318,8 +322,27 @@ fn encode_call(out: &mut Vec<u8>, part: &Part, at: usize) {
     if part.extras.find("index").is_some_and(|index| index.get() == "null") {
         sheet.number("index", at as u64);
     }
+    if let Some(signature) = part.signature.as_ref().filter(|_| part.extras.find(EXTRA_CONTENT).is_none()) {
+        encode_thought_signature(sheet.key(EXTRA_CONTENT), signature);
+    }
     sheet.extras(&part.extras);
     sheet.end();
+}
+
+/// Google's signature over the thought behind a call, where its OpenAI-compatible API puts it
+/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>).
+fn thought_signature(extras: &Extras) -> Option<Text> {
+    let google = fields(extras.find(EXTRA_CONTENT)).remove("google")?;
+    fields(Some(&google)).remove("thought_signature").and_then(|signature| Text::from_raw(&signature))
+}
+
+/// Writes the object that [`thought_signature`] reads.
+pub(super) fn encode_thought_signature(out: &mut Vec<u8>, signature: &Text) {
+    let mut content = Sheet::new(out);
+    let mut google = Sheet::new(content.key("google"));
+    google.text("thought_signature", signature);
+    google.end();
+    content.end();
 }
 
 fn encode_body(out: &mut Vec<u8>, call: &ToolCall, inner: Option<&RawValue>) {

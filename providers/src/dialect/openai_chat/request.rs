@@ -154,7 +154,7 @@ fn result(parts: Vec<Part>, content: ContentForm, call_id: Option<Text>, functio
         (id, _) => id.unwrap_or_default(),
     };
     let result = ToolResult { call_id, parts, content, is_error: None };
-    Part { kind: PartKind::ToolResult(result), cache: None, extras }
+    Part { extras, ..Part::from(PartKind::ToolResult(result)) }
 }
 
 fn decode_tools(tools: Option<Vec<&RawValue>>, functions: Option<Vec<&RawValue>>) -> Result<Vec<Tool>, Malformed> {

@@ -4,8 +4,9 @@
 //! carries the gateway's own facts, and which one is the last depends on whether the client asked for usage.
 
 use super::content::IN_CONTENT;
+use super::crossing::SIGNATURE_OVER_CALLS_ONLY;
 use super::error::encode_error;
-use super::message::{LEGACY, REASONING, encode_detail};
+use super::message::{EXTRA_CONTENT, LEGACY, REASONING, encode_detail, encode_thought_signature};
 use super::reply::{encode_finish, encode_usage};
 use super::stream::PADDING_EVENT;
 use super::wire::{self, Sheet, fields};
@@ -159,6 +160,10 @@ impl Writer {
             (Delta::Text(text), Kind::Refusal) => field(&mut body, "refusal", text),
             (Delta::Text(text), Kind::Thinking(extras)) => thinking(&mut body, text, extras),
             (Delta::Signature(signature), Kind::Thinking(extras)) => seal(&mut body, signature, extras),
+            (Delta::Signature(signature), Kind::Call { position, legacy: false, .. }) => {
+                sign(&mut body, *position, signature);
+            }
+            (Delta::Signature(_), _) => return self.losses.push("/content", SIGNATURE_OVER_CALLS_ONLY),
             (Delta::Arguments(text), Kind::Call { legacy: true, .. }) => {
                 body.extend_from_slice(b"\"function_call\":{");
                 field(&mut body, "arguments", text);
@@ -187,7 +192,7 @@ impl Writer {
         let Some(at) = self.blocks.iter().rposition(|(open, _)| *open == index) else { return };
         let (_, block) = self.blocks.swap_remove(at);
         if let Kind::Redacted(data, extras) = block.kind {
-            let part = Part { kind: PartKind::Redacted { data }, cache: None, extras };
+            let part = Part { extras, ..Part::from(PartKind::Redacted { data }) };
             self.chunk(block.choice, &details(&part), out);
         }
     }
@@ -435,7 +440,7 @@ fn thinking(out: &mut Vec<u8>, text: &Text, marks: &Extras) {
             out.push(b',');
         }
         let kind = PartKind::Thinking { text: text.clone(), signature: None };
-        out.extend_from_slice(&details(&Part { kind, cache: None, extras: marks.clone() }));
+        out.extend_from_slice(&details(&Part { extras: marks.clone(), ..Part::from(kind) }));
     }
 }
 
@@ -443,7 +448,16 @@ fn seal(out: &mut Vec<u8>, signature: &Text, marks: &Extras) {
     let kind = PartKind::Thinking { text: Text::default(), signature: Some(signature.clone()) };
     let mut extras = marks.clone();
     extras.remove(IN_CONTENT);
-    out.extend_from_slice(&details(&Part { kind, cache: None, extras }));
+    out.extend_from_slice(&details(&Part { extras, ..Part::from(kind) }));
+}
+
+fn sign(out: &mut Vec<u8>, position: u32, signature: &Text) {
+    out.extend_from_slice(b"\"tool_calls\":[");
+    let mut call = Sheet::new(out);
+    call.number("index", position.into());
+    encode_thought_signature(call.key(EXTRA_CONTENT), signature);
+    call.end();
+    out.push(b']');
 }
 
 fn details(part: &Part) -> Vec<u8> {
