@@ -66,6 +66,17 @@ const ROWS: &[Row] = &[
         quirks: &[],
         ..OPENAI_ALIKE
     },
+    // https://ai.google.dev/api: the key may also stand in the URL, where every log would have it.
+    Row {
+        name: "gemini",
+        dialect: Dialect::Gemini,
+        base_url: "https://generativelanguage.googleapis.com",
+        paths: &[(Endpoint::Models, "/v1beta/models?pageSize=1000")],
+        auth: AuthScheme::Header("x-goog-api-key"),
+        key_env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        quirks: &[],
+        ..OPENAI_ALIKE
+    },
     // https://console.groq.com/docs/openai: unknown message fields are refused, reasoning among them.
     Row {
         name: "groq",

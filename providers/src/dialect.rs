@@ -1,7 +1,9 @@
 //! A dialect is a wire format. The same module serves a *client* that speaks it and a *provider* that speaks it.
 
 pub mod anthropic_messages;
+pub mod gemini;
 pub mod openai_chat;
+mod raw;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -14,6 +16,8 @@ use crate::{ChatReply, ChatRequest, Failure, Losses};
 pub enum Dialect {
     OpenAiChat,
     AnthropicMessages,
+    /// Google's generateContent.
+    Gemini,
 }
 
 impl Dialect {
@@ -22,6 +26,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => &openai_chat::OpenAiChat,
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+            Self::Gemini => &gemini::Gemini,
         }
     }
 
@@ -30,6 +35,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => "openai_chat",
             Self::AnthropicMessages => "anthropic_messages",
+            Self::Gemini => "gemini",
         }
     }
 }
@@ -88,6 +94,8 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
 pub struct WriterOptions {
     /// Send the usage chunk (OpenAI's `stream_options.include_usage`). Dialects that always send usage ignore it.
     pub include_usage: bool,
+    /// One JSON array in place of server-sent events (Gemini without `alt=sse`). Dialects with one framing ignore it.
+    pub json_array: bool,
 }
 
 /// Turns upstream frames into events. An error is an error *event* of the provider, or a frame that is not the dialect.

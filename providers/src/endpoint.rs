@@ -11,6 +11,8 @@ pub enum Endpoint {
     ChatCompletions,
     /// Anthropic's Messages.
     Messages,
+    /// Google's generateContent and streamGenerateContent.
+    GenerateContent,
     /// The models that a key may use.
     Models,
 }
@@ -25,13 +27,14 @@ struct Facts {
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 3] = [Self::ChatCompletions, Self::Messages, Self::Models];
+    pub const ALL: [Self; 4] = [Self::ChatCompletions, Self::Messages, Self::GenerateContent, Self::Models];
 
     /// The endpoint that chat in this dialect goes to.
     pub fn chat(dialect: Dialect) -> Self {
         match dialect {
             Dialect::OpenAiChat => Self::ChatCompletions,
             Dialect::AnthropicMessages => Self::Messages,
+            Dialect::Gemini => Self::GenerateContent,
         }
     }
 
@@ -50,7 +53,8 @@ impl Endpoint {
         self.facts().method
     }
 
-    /// The usual path below a provider's base URL.
+    /// The usual path below a provider's base URL. `{model}` stands for the model, `{operation}` for Google's name of the
+    /// operation, which says whether the answer is a stream.
     pub fn path(self) -> &'static str {
         self.facts().path
     }
@@ -63,6 +67,8 @@ impl Endpoint {
             Self::ChatCompletions => facts(Method::POST, "/v1/chat/completions", chat),
             // https://docs.anthropic.com/en/api/messages
             Self::Messages => facts(Method::POST, "/v1/messages", chat),
+            // https://ai.google.dev/api/generate-content
+            Self::GenerateContent => facts(Method::POST, "/v1beta/models/{model}:{operation}", chat),
             // https://platform.openai.com/docs/api-reference/models/list, https://docs.anthropic.com/en/api/models-list
             Self::Models => facts(Method::GET, "/v1/models", ["list_models", "list_models"]),
         }

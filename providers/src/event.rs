@@ -11,6 +11,7 @@
 mod fold;
 mod laws;
 
+pub(crate) use fold::unfold_part;
 pub use fold::{Fold, unfold};
 pub use laws::{Laws, lawful};
 

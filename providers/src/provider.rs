@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use crate::auth::Credential;
 use crate::catalog::Row;
+use crate::dialect::gemini::Action;
 use crate::endpoint::Endpoint;
 use crate::failure::FailureKind;
 use crate::quirk::Quirk;
@@ -81,6 +82,8 @@ struct Route {
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     pub endpoint: Endpoint,
+    /// The model asked, for endpoints whose path names it; others say it in the body.
+    pub model: &'a str,
     /// Is the answer to be a stream? Decides the path override, `accept`, and whether the total timeout counts.
     pub stream: bool,
     pub credential: Option<&'a Credential>,
@@ -151,19 +154,20 @@ impl Provider {
 
     /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.
     pub fn call(&self, outgoing: Outgoing<'_>) -> Result<Call, Box<Failure>> {
-        let Outgoing { endpoint, stream, credential, forwarded, body } = outgoing;
+        let Outgoing { endpoint, model, stream, credential, forwarded, body } = outgoing;
         let Some(route) = self.routes.iter().find(|route| route.endpoint == endpoint) else {
             let operation = endpoint.request_type(stream);
             let message = format!("{operation} is not supported by {} provider", self.name);
             return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
         };
         let uri = if stream { &route.streamed } else { &route.whole };
+        let uri = addressed(uri, model, stream)?;
         let mut headers = self.headers(forwarded, stream);
         if let Some(credential) = credential {
             credential.apply(&mut headers);
         }
         let timeouts = Timeouts { total: self.timeouts.total.filter(|_| !stream), ..self.timeouts };
-        Ok(Call { method: endpoint.method(), uri: uri.clone(), headers, body, timeouts })
+        Ok(Call { method: endpoint.method(), uri, headers, body, timeouts })
     }
 
     /// Sends a call over this provider's connections.
@@ -263,16 +267,32 @@ fn join(base: &str, path: &str) -> Result<Uri, String> {
         return Err("must begin with / or be a whole URL".to_owned());
     }
     let base = base.trim_end_matches('/');
-    let path = match path.strip_prefix("/v1/") {
-        Some(rest) if ends_in_version(base) => rest,
-        _ => path.trim_start_matches('/'),
+    let path = path.trim_start_matches('/');
+    let path = match path.split_once('/') {
+        Some((version, rest)) if is_version(version) && ends_in_version(base) => rest,
+        _ => path,
     };
     format!("{base}/{path}").parse().map_err(|_| format!("{base}/{path} is not a URL"))
 }
 
+/// The URI with its `{model}` and `{operation}` filled in. Most have neither and are only cloned.
+fn addressed(uri: &Uri, model: &str, stream: bool) -> Result<Uri, Box<Failure>> {
+    if !uri.path().contains('{') {
+        return Ok(uri.clone());
+    }
+    let filled = uri.to_string();
+    let filled = filled.replace("{model}", &Action::escaped(model)).replace("{operation}", Action::operation(stream));
+    let unaddressable =
+        |_| Box::new(Failure::new(FailureKind::Rejected, format!("no URL can name the model {model:?}")));
+    filled.parse().map_err(unaddressable)
+}
+
 fn ends_in_version(base: &str) -> bool {
-    let last = base.rsplit('/').next().unwrap_or_default();
-    last.strip_prefix('v').is_some_and(|rest| {
+    is_version(base.rsplit('/').next().unwrap_or_default())
+}
+
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
 }

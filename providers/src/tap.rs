@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 mod anthropic_messages;
+mod gemini;
 mod openai_chat;
 
 /// Follows one relayed stream.
@@ -86,6 +87,7 @@ impl Tap {
         let seen = match self.dialect {
             Dialect::OpenAiChat => openai_chat::event(&event.frame, self.content, &mut self.facts),
             Dialect::AnthropicMessages => anthropic_messages::event(&event.frame, self.content, &mut self.facts),
+            Dialect::Gemini => gemini::event(&event.frame, self.content, &mut self.facts),
         };
         match seen {
             Seen::Content | Seen::Finish => self.content = true,
@@ -132,6 +134,7 @@ pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
     let read = std::str::from_utf8(body).ok().and_then(|text| match dialect {
         Dialect::OpenAiChat => openai_chat::whole(text),
         Dialect::AnthropicMessages => anthropic_messages::whole(text),
+        Dialect::Gemini => gemini::whole(text),
     });
     read.unwrap_or_else(|| Whole { error: Some(unreadable(dialect, body)), ..Whole::default() })
 }

@@ -151,7 +151,7 @@ fn fold(events: &[ChatEvent]) -> ChatReply {
 }
 
 fn write(codec: &dyn Codec, events: &[ChatEvent]) -> String {
-    let mut writer = codec.writer(WriterOptions { include_usage: true });
+    let mut writer = codec.writer(WriterOptions { include_usage: true, ..WriterOptions::default() });
     let mut out = Vec::new();
     for event in events {
         writer.write(event, None, &mut out);

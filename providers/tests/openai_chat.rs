@@ -52,7 +52,7 @@ fn events(frames: impl IntoIterator<Item = Frame>) -> Result<Vec<ChatEvent>, Box
 }
 
 fn written(events: &[ChatEvent]) -> Vec<u8> {
-    let mut writer = OpenAiChat.writer(WriterOptions { include_usage: true });
+    let mut writer = OpenAiChat.writer(WriterOptions { include_usage: true, ..WriterOptions::default() });
     let mut out = Vec::new();
     for event in events {
         writer.write(event, None, &mut out);

@@ -75,7 +75,7 @@ fn chunk(delta: &Value, finish: Option<&str>) -> Value {
 }
 
 fn write(events: &[ChatEvent], include_usage: bool, annex: Option<&str>) -> String {
-    let mut writer = OpenAiChat.writer(WriterOptions { include_usage });
+    let mut writer = OpenAiChat.writer(WriterOptions { include_usage, ..WriterOptions::default() });
     let mut out = Vec::new();
     for event in events {
         writer.write(event, annex.filter(|_| matches!(event, ChatEvent::Stop { .. })), &mut out);

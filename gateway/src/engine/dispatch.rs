@@ -226,6 +226,7 @@ impl Attempts<'_> {
         let stream = self.plan.stream();
         let call = key.provider.call(Outgoing {
             endpoint: key.provider.chat_endpoint(),
+            model: &self.target.model,
             stream,
             credential: key.credential.as_ref(),
             forwarded: &self.forwarded,

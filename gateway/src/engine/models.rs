@@ -75,6 +75,7 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     let key = key.ok_or("no key")?;
     let outgoing = Outgoing {
         endpoint: Endpoint::Models,
+        model: "",
         stream: false,
         credential: key.credential.as_ref(),
         forwarded: &HeaderMap::new(),
@@ -87,15 +88,21 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     }
     let body = answer.body.collect(MAX_LIST_BYTES).await.map_err(|failure| failure.to_string())?;
     let list: Value = serde_json::from_slice(&body).map_err(|fault| fault.to_string())?;
-    let entries = list.get("data").and_then(Value::as_array).or_else(|| list.as_array());
+    // Google's list is called `models`.
+    let named = list.get("data").or_else(|| list.get("models"));
+    let entries = named.and_then(Value::as_array).or_else(|| list.as_array());
     let entries = entries.ok_or("the answer holds no list of models")?;
     Ok(entries.iter().filter_map(|entry| model(name, entry)).collect())
 }
 
-/// One entry; what has no id is not a model.
+/// One entry; what has no id is not a model. Google's is a resource name, `models/<id>`.
 fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     let raw = entry.as_object()?.clone();
-    let id = raw.get("id")?.as_str()?.to_owned();
+    let id = match raw.get("id") {
+        Some(id) => id.as_str()?,
+        None => raw.get("name")?.as_str()?.strip_prefix("models/")?,
+    };
+    let id = id.to_owned();
     Some(Model { provider: provider.clone(), id, raw })
 }
 

@@ -211,6 +211,8 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::OpenAiChat => b"data: [DONE]\n\n",
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        // The end of the body is the end.
+        Dialect::Gemini => b"",
     }
 }
 
@@ -218,7 +220,7 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
 pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> Bytes {
     match dialect {
         Dialect::OpenAiChat => with_annex(&body, &annex::extra_fields(grant, losses, None)),
-        Dialect::AnthropicMessages => body,
+        Dialect::AnthropicMessages | Dialect::Gemini => body,
     }
 }
 

@@ -81,7 +81,7 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
         Dialect::OpenAiChat => super::relay::with_annex(&Bytes::from(draft), &annex),
-        Dialect::AnthropicMessages => Bytes::from(draft),
+        Dialect::AnthropicMessages | Dialect::Gemini => Bytes::from(draft),
     };
     let mut headers = served.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -103,7 +103,7 @@ fn has_text(parts: &[Part]) -> bool {
 
 /// Answers as it grows. Runs inside the response body; every way out ends the stream properly and settles the grant.
 pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet) {
-    let options = WriterOptions { include_usage: talk.plan.wants_usage() };
+    let options = WriterOptions { include_usage: talk.plan.wants_usage(), ..WriterOptions::default() };
     let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
     grant.lost(stitch.losses());

@@ -35,6 +35,7 @@ async fn merged(engine: &Engine, prefix: &Prefix, head: &Parts) -> Result<Respon
     let body = match prefix.dialect {
         Dialect::OpenAiChat => openai(visible),
         Dialect::AnthropicMessages => anthropic(visible),
+        Dialect::Gemini => gemini(visible),
     };
     Ok(super::json(StatusCode::OK, body.to_string()))
 }
@@ -56,6 +57,22 @@ fn openai<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
         })
         .collect();
     json!({ "object": "list", "data": data })
+}
+
+/// <https://ai.google.dev/api/models>, one page of all.
+fn gemini<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
+    let models: Vec<Value> = models
+        .map(|model| {
+            let mut entry = model.raw.clone();
+            entry.insert("name".into(), Value::String(format!("models/{}", model.name())));
+            entry.entry("displayName").or_insert_with(|| Value::String(model.id.clone()));
+            entry
+                .entry("supportedGenerationMethods")
+                .or_insert_with(|| json!(["generateContent", "streamGenerateContent"]));
+            Value::Object(entry)
+        })
+        .collect();
+    json!({ "models": models })
 }
 
 /// <https://docs.anthropic.com/en/api/models-list>

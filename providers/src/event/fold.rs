@@ -336,7 +336,8 @@ fn push_block(
     events.push(ChatEvent::Close { index: at });
 }
 
-fn unfold_part(source: Dialect, part: &Part) -> Option<(Block, Vec<Delta>)> {
+/// A finished part as a block and its growth; `None` for parts that no stream carries.
+pub(crate) fn unfold_part(source: Dialect, part: &Part) -> Option<(Block, Vec<Delta>)> {
     let extras = part.extras.clone();
     // The heads without a place for extras get them as growth.
     let late = || (!part.extras.is_empty()).then(|| Delta::Foreign { source, raw: object(&part.extras) });

@@ -11,6 +11,8 @@ pub(crate) const ANTHROPIC_VERSION: &str = "anthropic-version";
 /// Client headers that any provider may see: the W3C trace context.
 const FORWARDED: &[&str] = &["traceparent", "tracestate"];
 const FORWARDED_TO_ANTHROPIC: &[&str] = &[ANTHROPIC_BETA, ANTHROPIC_VERSION];
+/// None: Google's name the SDK, or say which project pays, which is not the client's to choose.
+const FORWARDED_TO_GEMINI: &[&str] = &[];
 const FORWARDED_TO_OPENAI: &[&str] = &["openai-beta", "openai-organization", "openai-project"];
 
 /// Answer headers that a client gets back: whom to ask, how much is left, when to come again.
@@ -44,6 +46,7 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
     let own = match upstream {
         Dialect::AnthropicMessages => FORWARDED_TO_ANTHROPIC,
         Dialect::OpenAiChat => FORWARDED_TO_OPENAI,
+        Dialect::Gemini => FORWARDED_TO_GEMINI,
     };
     pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }

@@ -44,7 +44,7 @@ fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
     let credential = Credential::new(&key, provider.row().auth).unwrap();
     let endpoint = provider.chat_endpoint();
     let body = Bytes::from_static(b"{}");
-    provider.call(Outgoing { endpoint, stream, credential: Some(&credential), forwarded, body }).unwrap()
+    provider.call(Outgoing { endpoint, model: "m", stream, credential: Some(&credential), forwarded, body }).unwrap()
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -59,6 +59,7 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
         let expected = match row.name {
             "openai" => "https://api.openai.com/v1/chat/completions",
             "anthropic" => "https://api.anthropic.com/v1/messages",
+            "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
             "mistral" => "https://api.mistral.ai/v1/chat/completions",
             "openrouter" => "https://openrouter.ai/api/v1/chat/completions",
@@ -86,9 +87,32 @@ fn a_base_url_with_or_without_version_gives_the_same_url() {
         ("openai", "https://h/vault", "https://h/vault/v1/chat/completions"),
         ("deepseek", "https://api.deepseek.com/v1", "https://api.deepseek.com/v1/chat/completions"),
         ("anthropic", "http://localhost:7/v1", "http://localhost:7/v1/messages"),
+        ("gemini", "http://localhost:7/v1beta", "http://localhost:7/v1beta/models/m:generateContent"),
     ] {
         let provider = Provider::new(ProviderSettings { base_url: Some(base.into()), ..settings(row) }).unwrap();
         assert_eq!(chat(&provider, false, &HeaderMap::new()).uri.to_string(), uri);
+    }
+}
+
+/// The key is a header, whatever the model is called; model and framing stand in the URL.
+#[test]
+fn gem_key_never_in_url_or_log() {
+    let provider = Provider::new(settings("gemini")).unwrap();
+    let credential = Credential::new(&SecretString::from("sk-1"), provider.row().auth).unwrap();
+    let call = |model, stream| {
+        let (endpoint, body, forwarded) = (provider.chat_endpoint(), Bytes::new(), &HeaderMap::new());
+        provider.call(Outgoing { endpoint, model, stream, credential: Some(&credential), forwarded, body }).unwrap()
+    };
+    let base = "https://generativelanguage.googleapis.com/v1beta/models";
+    for (model, stream, rest) in [
+        ("gemini-2.5-flash", false, "gemini-2.5-flash:generateContent"),
+        ("gemini-2.5-flash", true, "gemini-2.5-flash:streamGenerateContent?alt=sse"),
+        ("../x?key=y#{operation}", true, "..%2Fx%3Fkey%3Dy%23%7Boperation%7D:streamGenerateContent?alt=sse"),
+    ] {
+        let call = call(model, stream);
+        assert_eq!(call.uri.to_string(), format!("{base}/{rest}"));
+        assert!(call.headers["x-goog-api-key"].is_sensitive());
+        assert!(!format!("{call:?}").contains("sk-1"));
     }
 }
 
@@ -226,15 +250,27 @@ fn only_listed_answer_headers_come_back() {
 fn an_endpoint_of_another_dialect_is_refused() {
     let provider = Provider::new(settings("openai")).unwrap();
     let forwarded = &HeaderMap::new();
-    let outgoing =
-        Outgoing { endpoint: Endpoint::Messages, stream: false, credential: None, forwarded, body: Bytes::new() };
+    let outgoing = Outgoing {
+        endpoint: Endpoint::Messages,
+        model: "m",
+        stream: false,
+        credential: None,
+        forwarded,
+        body: Bytes::new(),
+    };
     let failure = provider.call(outgoing).unwrap_err();
     assert_eq!(
         (failure.kind, &*failure.message),
         (FailureKind::Rejected, "chat_completion is not supported by openai provider")
     );
-    let outgoing =
-        Outgoing { endpoint: Endpoint::Models, stream: false, credential: None, forwarded, body: Bytes::new() };
+    let outgoing = Outgoing {
+        endpoint: Endpoint::Models,
+        model: "",
+        stream: false,
+        credential: None,
+        forwarded,
+        body: Bytes::new(),
+    };
     assert_eq!(provider.call(outgoing).unwrap().method, http::Method::GET);
 }
 

@@ -7,6 +7,7 @@ use super::wire::{
     ToolUseWire, fields_of, need, object_of, read, tag,
 };
 use crate::chat::{ContentForm, Extras, Media, MediaSource, Part, PartKind, Raw, ToolCall, ToolResult};
+use crate::dialect::raw::{RAW_ARGUMENTS, arguments_object, sniff};
 use crate::json::{self, Array, Object};
 use crate::{Malformed, Text};
 
@@ -19,20 +20,8 @@ const BILLING_MARK: &str = "x-anthropic-billing-header";
 /// Why a thought signature of Google's stays behind.
 pub(super) const SIGNATURE_OVER_THINKING_ONLY: &str = "anthropic_messages signs thinking only";
 
-/// Holds arguments that are not a JSON object, because `input` must be one.
-const RAW_ARGUMENTS: &str = "_raw_arguments";
-
 /// The longest `tool_use.id` that Anthropic takes (`^[a-zA-Z0-9_-]+$`, at most 64).
 const LONGEST_ID: usize = 64;
-
-/// The mime type of an image or a document by the first characters of its base64, for callers who left it out.
-const SIGNATURES: &[(&str, &str)] = &[
-    ("iVBORw0KGgo", "image/png"),
-    ("/9j/", "image/jpeg"),
-    ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
-    ("JVBERi0", "application/pdf"),
-];
 
 // === Reading ===
 
@@ -221,26 +210,13 @@ fn encode_tool_use(call: &ToolCall, place: Place<'_>, crossing: &mut Crossing<'_
     object.str("type", "tool_use");
     write_id(object, "id", &call.id, crossing.native);
     object.text("name", &call.name);
-    if let Some(input) = input(&call.arguments, call.custom) {
+    if let Some(input) = arguments_object(&call.arguments, call.custom) {
         object.raw("input", input.get());
     } else {
         crossing.losses.push(place(), "the arguments are not a JSON object; they stand in `_raw_arguments`");
         let mut wrapped = Object::new(object.key("input"));
         wrapped.text(RAW_ARGUMENTS, &call.arguments);
         wrapped.end();
-    }
-}
-
-/// The arguments as the object Anthropic wants; none at all are an empty one.
-fn input(arguments: &Text, custom: bool) -> Option<Raw> {
-    if custom {
-        return None;
-    }
-    let plain = arguments.to_plain();
-    match plain.trim() {
-        "" => Some(json::raw("{}".into())),
-        object if object.starts_with('{') => serde_json::from_str::<&RawValue>(object).ok().map(RawValue::to_owned),
-        _ => None,
     }
 }
 
@@ -309,11 +285,6 @@ fn encode_source(media: &Media, out: &mut Vec<u8>) {
         MediaSource::Absent => {}
     }
     source.end();
-}
-
-fn sniff(base64: &Text) -> &'static str {
-    let start = base64.as_escaped();
-    SIGNATURES.iter().find(|(mark, _)| start.starts_with(mark)).map_or("application/octet-stream", |(_, mime)| mime)
 }
 
 /// Ids of looser providers are mapped; the same id always becomes the same one, so that calls and results still meet.

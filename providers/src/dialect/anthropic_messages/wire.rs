@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::chat::{Extras, Raw};
+use crate::chat::Extras;
+pub(super) use crate::dialect::raw::{fields_of, need, object_of, overlay, pointer_key, read};
 use crate::json::{self, Str, wire};
-use crate::{Dialect, Losses, Malformed, Text};
+use crate::{Dialect, Losses, Text};
 
 /// The dialect of this folder.
 pub(super) const OWN: Dialect = Dialect::AnthropicMessages;
@@ -205,51 +206,9 @@ pub(super) struct RawDelta<'a> {
     pub(super) delta: &'a RawValue,
 }
 
-wire! {
-    struct AnyWire<'a> {}
-}
-
-/// Any object, field by field.
-pub(super) fn fields_of(raw: &RawValue) -> Extras {
-    json::Reader::new(raw.get()).read::<AnyWire<'_>>().unwrap_or_default().extras
-}
-
-/// The reverse of [`fields_of`].
-pub(super) fn object_of(fields: &Extras) -> Raw {
-    let mut out = Vec::new();
-    let mut object = json::Object::new(&mut out);
-    object.extras(fields);
-    object.end();
-    json::raw(String::from_utf8(out).unwrap_or_default())
-}
-
 /// The `type` word of an object; empty where there is none.
 pub(super) fn tag(raw: &RawValue) -> Cow<'_, str> {
     json::Reader::new(raw.get()).read::<Tag<'_>>().unwrap_or_default().kind
-}
-
-/// Parses a value whose place is only spelt out when it is at fault.
-pub(super) fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: &dyn Fn() -> String) -> Result<T, Malformed> {
-    json::decode(raw.get().as_bytes())
-        .map_err(|fault| Malformed { pointer: format!("{}{}", place(), fault.pointer), ..fault })
-}
-
-/// A required field.
-pub(super) fn need<T>(field: Option<T>, place: &dyn Fn() -> String, key: &str, expected: &str) -> Result<T, Malformed> {
-    field.ok_or_else(|| Malformed { pointer: format!("{}/{key}", place()), expected: expected.into() })
-}
-
-/// Escapes one key for a JSON pointer (RFC 6901).
-pub(super) fn pointer_key(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}
-
-/// Lays newer fields over older ones: the latest wins, so that no key is written twice.
-pub(super) fn overlay(base: &mut Extras, newer: &Extras) {
-    for (key, value) in newer.iter() {
-        base.remove(key);
-        base.push(key, value.to_owned());
-    }
 }
 
 /// Whether a body goes back to its own dialect, and where to note what cannot cross when it does not.

@@ -17,6 +17,9 @@ pub(super) const IN_CONTENT: &str = "content";
 /// The key under which the inner fields of an audio part are kept.
 const INPUT_AUDIO: &str = "input_audio";
 
+/// The name of an audio format as the caller spelt it, which [`Media::mime`] says too.
+const FORMAT: &str = "format";
+
 // === decode ===
 
 /// The parts of a `content` that is not `null`.
@@ -93,13 +96,13 @@ fn decode_audio(raw: &RawValue, extras: &mut Extras) -> Option<PartKind> {
         let source = if remote { MediaSource::Url(audio) } else { MediaSource::Base64(audio) };
         return Some(PartKind::Audio(Media { source, ..Media::default() }));
     }
-    let wire::InputAudio { data, format, extras: mut inner, .. } = decode(raw.get().as_bytes()).ok()?;
+    let wire::InputAudio { data, format, extras: inner, .. } = decode(raw.get().as_bytes()).ok()?;
     let mime = format.as_ref().map(|format| match format.as_escaped() {
         "mp3" => "audio/mpeg".into(),
         other => Text::from_plain(&format!("audio/{other}")),
     });
     if let Some(format) = format {
-        inner.push("format", quoted(&format));
+        extras.remember(FORMAT, quoted(&format));
     }
     keep_inner(extras, INPUT_AUDIO, &inner);
     Some(PartKind::Audio(Media { source: MediaSource::Base64(data?), mime, ..Media::default() }))
@@ -216,7 +219,7 @@ pub(super) fn encode_part(out: &mut Vec<u8>, part: &Part) {
         PartKind::Refusal(text) => _ = sheet.raw("type", "\"refusal\"").text("refusal", text),
         PartKind::Thinking { text, .. } => encode_thinking(&mut sheet, text, &part.extras),
         PartKind::Image(media) => encode_image(&mut sheet, media, part.extras.find("image_url")),
-        PartKind::Audio(media) => encode_audio(&mut sheet, media, part.extras.find(INPUT_AUDIO)),
+        PartKind::Audio(media) => encode_audio(&mut sheet, media, &part.extras),
         PartKind::File(media) => encode_file(&mut sheet, media, part.extras.find("file")),
         PartKind::Redacted { .. } | PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Foreign(..) => {}
     }
@@ -251,7 +254,8 @@ fn encode_image(sheet: &mut Sheet<'_>, media: &Media, inner: Option<&RawValue>) 
     image.end();
 }
 
-fn encode_audio(sheet: &mut Sheet<'_>, media: &Media, inner: Option<&RawValue>) {
+fn encode_audio(sheet: &mut Sheet<'_>, media: &Media, extras: &Extras) {
+    let inner = extras.find(INPUT_AUDIO);
     let out = sheet.raw("type", "\"input_audio\"").key("input_audio");
     let (MediaSource::Base64(data) | MediaSource::Url(data) | MediaSource::FileId(data) | MediaSource::Plain(data)) =
         &media.source
@@ -266,8 +270,10 @@ fn encode_audio(sheet: &mut Sheet<'_>, media: &Media, inner: Option<&RawValue>) 
     let inner = fields(inner);
     let mut audio = Sheet::new(out);
     audio.text("data", data);
-    if let (None, Some(mime)) = (inner.find("format"), &media.mime) {
-        audio.str("format", audio_format(mime.as_escaped()));
+    match (extras.recall(FORMAT), &media.mime) {
+        (Some(format), _) => _ = audio.raw(FORMAT, format.get()),
+        (None, Some(mime)) => _ = audio.str(FORMAT, audio_format(mime.as_escaped())),
+        (None, None) => {}
     }
     audio.extras(&inner);
     audio.end();

@@ -1,0 +1,72 @@
+//! Google's generateContent, as the Gemini API and Vertex speak it.
+//!
+//! Sources of wire facts: the official SDK (`google-genai` 3.4, `types.py` and `models.py`), the API reference, and recorded
+//! traffic. The model and whether the answer is a stream stand in the URL, not in the body: see [`Action`]. What this dialect
+//! alone knows (built-in tools, safety settings, caches, grounding) is kept raw and goes back to it only.
+//!
+//! `request`, `config`, `tools`, `turns` and `part` map requests, `reply`, `usage` and `logprobs` replies, `reader` and
+//! `writer` streams, `error` errors; `schema` knows the two languages in which schemas are written, `family` what a model can.
+
+mod action;
+mod config;
+mod error;
+mod family;
+mod logprobs;
+mod part;
+mod reader;
+pub(crate) mod reply;
+mod request;
+mod schema;
+mod tools;
+mod turns;
+pub(crate) mod usage;
+mod wire;
+mod writer;
+
+use http::StatusCode;
+
+pub use action::Action;
+
+use crate::dialect::{Problem, WriterOptions};
+use crate::event::lawful;
+use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+
+/// The codec.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemini;
+
+impl Codec for Gemini {
+    /// The body does not say which model is asked, nor whether for a stream: the caller sets both from the [`Action`].
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
+        request::decode(body)
+    }
+
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
+        request::encode(request, losses)
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed> {
+        reply::decode(body)
+    }
+
+    /// Google's shape has no place for an annex.
+    fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode(reply, losses)
+    }
+
+    fn encode_error(&self, problem: &Problem) -> Vec<u8> {
+        error::encode(problem)
+    }
+
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        error::decode(status, body)
+    }
+
+    fn reader(&self) -> Box<dyn EventReader> {
+        lawful(Box::<reader::Reader>::default())
+    }
+
+    fn writer(&self, options: WriterOptions) -> Box<dyn EventWriter> {
+        Box::new(writer::Writer::new(options))
+    }
+}
