@@ -38,6 +38,11 @@ impl Dialect {
             Self::Gemini => "gemini",
         }
     }
+
+    /// The field of a message that lists its parts: where a loss stood in the caller's body.
+    pub(crate) fn parts_field(self) -> &'static str {
+        if self == Self::Gemini { "parts" } else { "content" }
+    }
 }
 
 /// A body that does not say what its dialect demands: where, and what was expected.

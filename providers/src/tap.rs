@@ -295,6 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn a_gemini_stream_is_told_apart_and_ends_with_its_body() {
+        let (words, tap) = tapped(
+            Dialect::Gemini,
+            "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"g\"}\r\n\r\n\
+             data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hm\",\"thought\":true}]},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":7}}\r\n\r\n\
+             data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\",\"thoughtSignature\":\"c\"}]},\"finishReason\":\"MAX_TOKENS\"}],\"usageMetadata\":{\"promptTokenCount\":7,\"candidatesTokenCount\":2,\"thoughtsTokenCount\":3,\"totalTokenCount\":12}}\r\n\r\n",
+        );
+        assert_eq!(words, ["preamble", "content", "finish"]);
+        let usage = tap.usage().unwrap();
+        assert_eq!((usage.input, usage.output, usage.reasoning), (7, 5, Some(3)));
+        assert_eq!((tap.finish().unwrap().as_escaped(), tap.model().unwrap().as_escaped()), ("MAX_TOKENS", "g"));
+        assert!(!tap.is_complete() && tap.has_content());
+        // A blocked prompt is an answer, to a client that knows how to read it.
+        let (words, tap) = tapped(Dialect::Gemini, "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\n\n");
+        assert_eq!((words.as_slice(), tap.finish().unwrap().as_escaped()), (&["finish"][..], "SAFETY"));
+        let error = br#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}"#;
+        assert_eq!(whole(Dialect::Gemini, error).error.unwrap().kind, FailureKind::RateLimited);
+    }
+
+    #[test]
     fn errors_inside_a_200_are_failures_wherever_they_stand() {
         use FailureKind::{Credential, RateLimited, Rejected, Unavailable, Unreadable};
         for (dialect, stream, kind, message) in [
@@ -410,17 +430,18 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..4_usize) {
-            let events: [&[u8]; 4] = [
+        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..5_usize) {
+            let events: [&[u8]; 5] = [
                 br#"data: {"model":"m","choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
                 br#"data: {"error":{"message":"m","type":"t","code":429,"param":null},"choices":[]}"#,
                 br#"data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":1,"cache_creation":{}}}}"#,
                 br#"data: {"type":"content_block_start","content_block":{"type":"text","text":""},"usage":{"output_tokens":1}}"#,
+                br#"data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1}}"#,
             ];
             let mut event = events[which].to_vec();
             let at = at.index(event.len());
             event[at] = byte;
-            for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+            for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
                 let mut splitter = Splitter::new(1 << 20);
                 splitter.push(Bytes::from(event.clone()));
                 let mut tap = Tap::new(dialect);

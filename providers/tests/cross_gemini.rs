@@ -8,6 +8,8 @@
 mod recorded;
 #[path = "support/understood.rs"]
 mod understood;
+#[path = "support/understood_gemini.rs"]
+mod understood_gemini;
 
 use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::dialect::anthropic_messages::AnthropicMessages;
@@ -19,9 +21,10 @@ use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
 use recorded::Recording;
 use serde_json::{Value, json};
 use understood::{
-    Answered, Asked, anthropic_answered, anthropic_asked, anthropic_joined, gemini_answered, gemini_asked,
-    gemini_joined, list, openai_answered, openai_asked, openai_joined, text,
+    Answered, Asked, anthropic_answered, anthropic_asked, anthropic_joined, list, openai_answered, openai_asked,
+    openai_joined, text,
 };
+use understood_gemini::{gemini_answered, gemini_asked, gemini_joined};
 
 const GEMINI: &str = "enerateContent";
 const OPENAI: &str = "chat/completions";
@@ -155,6 +158,9 @@ fn check_request_from_gemini(recording: &Recording, to: &Side) {
         && to.codec.decode_request(crossed.to_string().as_bytes()).unwrap().source == Dialect::AnthropicMessages
     {
         arrived.limit = Value::Null;
+    }
+    if losses.iter().any(|loss| loss.reason.contains("user turn")) {
+        expected.turns.push(understood::Spoken { text: std::mem::take(&mut expected.system), ..Default::default() });
     }
     if expected.tools.is_empty() && lost(&losses, "/tool_choice") {
         expected.choice = Value::Null;

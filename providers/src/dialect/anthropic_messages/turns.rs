@@ -8,7 +8,7 @@ use super::block::{self, is_blank, obstacle};
 use super::wire::{Crossing, NO_COUNTERPART, OWN};
 use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role};
 use crate::json::{Array, Object};
-use crate::{ChatRequest, Text};
+use crate::{ChatRequest, Dialect, Text};
 
 /// Where a decoded top-level `system` stands.
 pub(super) const SYSTEM: &str = "/system";
@@ -22,6 +22,8 @@ const SEAL: &str = "format";
 /// A request's messages, arranged for this dialect.
 #[derive(Debug)]
 pub(super) struct Conversation<'a> {
+    /// Whose the messages are.
+    source: Dialect,
     system: Vec<&'a Message>,
     turns: Vec<Turn<'a>>,
 }
@@ -39,6 +41,7 @@ struct Turn<'a> {
 /// A part and where it stood.
 #[derive(Clone, Copy, Debug)]
 struct Piece<'a> {
+    source: Dialect,
     part: &'a Part,
     message: &'a Message,
     at: usize,
@@ -46,7 +49,7 @@ struct Piece<'a> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn of(request: &'a ChatRequest, crossing: &mut Crossing<'_>) -> Self {
-        let mut conversation = Self { system: Vec::new(), turns: Vec::new() };
+        let mut conversation = Self { source: request.source, system: Vec::new(), turns: Vec::new() };
         for message in &request.messages {
             let top = matches!(message.role, Role::System | Role::Developer)
                 && (!crossing.native || !message.pointer.starts_with("/messages/"));
@@ -76,11 +79,8 @@ impl<'a> Conversation<'a> {
             Role::System | Role::Developer => "system",
             Role::User | Role::Tool => "user",
         };
-        let pieces: Vec<Piece<'a>> = (0..)
-            .zip(&message.parts)
-            .map(|(at, part)| Piece { part, message, at })
-            .filter(|piece| crossing.native || piece.crosses(crossing))
-            .collect();
+        let pieces: Vec<Piece<'a>> =
+            pieces_of(self.source, message).filter(|piece| crossing.native || piece.crosses(crossing)).collect();
         lose_message_fields(message, crossing);
         if pieces.is_empty() && !crossing.native {
             crossing.losses.push(&message.pointer, "anthropic_messages refuses an empty message");
@@ -101,7 +101,7 @@ impl<'a> Conversation<'a> {
             && let Some(message) = self.system.pop()
         {
             crossing.losses.push(&message.pointer, "sent as the user's: anthropic_messages needs a user turn");
-            let pieces = (0..).zip(&message.parts).map(|(at, part)| Piece { part, message, at }).collect();
+            let pieces = pieces_of(self.source, message).collect();
             self.turns.push(Turn { role: "user", head: message, pieces, merged: false });
         }
     }
@@ -135,7 +135,7 @@ impl<'a> Conversation<'a> {
             messages => {
                 let mut array = Array::new(object.key("system"));
                 for message in messages {
-                    write_system_parts(message, &mut array, crossing);
+                    write_system_parts(message, self.source, &mut array, crossing);
                 }
                 array.end();
             }
@@ -223,6 +223,7 @@ impl Piece<'_> {
         let before = self.message.parts.iter().take(self.at);
         match &self.part.kind {
             _ if self.message_is_ours() => format!("{pointer}/content/{}", self.at),
+            _ if self.source == Dialect::Gemini => format!("{pointer}/{}/{}", self.source.parts_field(), self.at),
             PartKind::ToolCall(_) => {
                 let calls = before.filter(|part| matches!(part.kind, PartKind::ToolCall(_))).count();
                 format!("{pointer}/tool_calls/{calls}")
@@ -243,6 +244,10 @@ impl Piece<'_> {
     fn message_is_ours(&self) -> bool {
         matches!(self.part.kind, PartKind::Foreign(OWN, _))
     }
+}
+
+fn pieces_of(source: Dialect, message: &Message) -> impl Iterator<Item = Piece<'_>> {
+    (0..).zip(&message.parts).map(move |(at, part)| Piece { source, part, message, at })
 }
 
 /// Where reasoning says who sealed it (`format`, as in `anthropic-claude-v1`), only Anthropic's own opens again.
@@ -271,11 +276,11 @@ fn lose_message_fields(message: &Message, crossing: &mut Crossing<'_>) {
     }
 }
 
-fn write_system_parts(message: &Message, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
+fn write_system_parts(message: &Message, source: Dialect, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
     for (at, part) in message.parts.iter().enumerate() {
         let place = || match message.content {
             ContentForm::Plain => format!("{}/content", message.pointer),
-            _ => format!("{}/content/{at}", message.pointer),
+            _ => format!("{}/{}/{at}", message.pointer, source.parts_field()),
         };
         match &part.kind {
             PartKind::Text(text) if !crossing.native && text.is_empty() => {}

@@ -100,7 +100,9 @@ fn decode_format(wire: &mut ConfigWire<'_>) -> Option<ResponseFormat> {
                 (SCHEMA, schema),
                 ("responseJsonSchema", json_schema),
             ];
-            fields.into_iter().for_each(|(key, value)| value.into_iter().for_each(|value| whole.push(key, value)));
+            for (key, value) in fields.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                whole.push(key, value);
+            }
             return Some(ResponseFormat::Foreign(OWN, object_of(&whole)));
         }
     };

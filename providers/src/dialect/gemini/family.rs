@@ -36,7 +36,7 @@ impl Family {
         Self { version, pro: name.contains("-pro") }
     }
 
-    /// Does it take JSON Schema itself, rather than the subset of OpenAPI's schemas that came before it?
+    /// Does it take JSON Schema itself, rather than the subset of `OpenAPI`'s schemas that came before it?
     pub(super) fn takes_json_schema(self) -> bool {
         self.version >= (2, 0)
     }

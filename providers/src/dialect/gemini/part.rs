@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
+use super::media::{FILE, INLINE, decode_media, encode_media};
 use super::wire::{
-    CallWire, Crossing, MediaWire, NO_COUNTERPART, OWN, OutcomeWire, PartWire, Place, ResponseWire, fields_of, need,
-    object_of, quoted, read,
+    CallWire, Crossing, NO_COUNTERPART, OWN, OutcomeWire, PartWire, Place, ResponseWire, fields_of, need, object_of,
+    quoted, read,
 };
 use crate::chat::{ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, ToolCall, ToolResult};
-use crate::dialect::raw::{RAW_ARGUMENTS, arguments_object, sniff};
+use crate::dialect::raw::{RAW_ARGUMENTS, arguments_object};
 use crate::json::{self, Array, Object};
 use crate::{Malformed, Text};
 
@@ -22,8 +23,6 @@ const MADE: &str = "gemini_call_";
 /// Where the inner fields of a part's data are kept that the canonical model has no place for.
 const CALL: &str = "functionCall";
 const RESPONSE: &str = "functionResponse";
-const INLINE: &str = "inlineData";
-const FILE: &str = "fileData";
 
 /// Spellings of a result that are remembered: the name of its function, an id that fits no call, the whole response.
 const NAME: &str = "name";
@@ -36,19 +35,6 @@ const SIGNED_WITHIN: &str = "thoughtSignature";
 /// The field for what a function returned, and for why it failed (API reference, `FunctionResponse`).
 const OUTPUT: &str = "output";
 const ERROR: &str = "error";
-
-/// Addresses that only Google can read: Cloud Storage, and files uploaded to the Gemini API.
-const GOOGLES_OWN: &[&str] = &["gs://", "https://generativelanguage.googleapis.com/"];
-
-/// Media types by the ending of an address, for callers who left them out.
-const ENDINGS: &[(&str, &str)] = &[
-    (".png", "image/png"),
-    (".jpg", "image/jpeg"),
-    (".jpeg", "image/jpeg"),
-    (".gif", "image/gif"),
-    (".webp", "image/webp"),
-    (".pdf", "application/pdf"),
-];
 
 /// The calls of a conversation that were not answered yet, and ids for those that have none.
 #[derive(Debug)]
@@ -148,41 +134,11 @@ pub(super) fn foreign(raw: &RawValue) -> Part {
 }
 
 /// Keeps the inner fields of a part's data. Those that say nothing are only a spelling.
-fn keep(extras: &mut Extras, key: &'static str, inner: &Extras) {
+pub(super) fn keep(extras: &mut Extras, key: &'static str, inner: &Extras) {
     if inner.telling().next().is_some() {
         extras.push(key, object_of(inner));
     } else if !inner.is_empty() {
         extras.remember(key, object_of(inner));
-    }
-}
-
-fn decode_media(
-    raw: &RawValue,
-    key: &'static str,
-    extras: &mut Extras,
-    place: Place<'_>,
-) -> Result<Option<PartKind>, Malformed> {
-    let wire: MediaWire<'_> = read(raw, &|| format!("{}/{key}", place()))?;
-    let source = match (wire.data, wire.uri) {
-        (Some(data), None) if key == INLINE && wire.mime.is_some() => MediaSource::Base64(data),
-        (None, Some(uri)) if key == FILE => address(uri),
-        _ => return Ok(None),
-    };
-    keep(extras, key, &wire.extras);
-    let kind = wire.mime.as_ref().map_or("", Text::as_escaped).split('/').next().unwrap_or_default();
-    let kind = match kind {
-        "image" => PartKind::Image,
-        "audio" => PartKind::Audio,
-        _ => PartKind::File,
-    };
-    Ok(Some(kind(Media { source, mime: wire.mime, name: wire.name, detail: None })))
-}
-
-fn address(uri: Text) -> MediaSource {
-    if GOOGLES_OWN.iter().any(|start| uri.to_plain().starts_with(start)) {
-        MediaSource::FileId(uri)
-    } else {
-        MediaSource::Url(uri)
     }
 }
 
@@ -344,7 +300,7 @@ fn encode_rest(
     }
 }
 
-fn write_inner(part: &Part, key: &str, crossing: &Crossing<'_>, object: &mut Object<'_>) {
+pub(super) fn write_inner(part: &Part, key: &str, crossing: &Crossing<'_>, object: &mut Object<'_>) {
     if let Some(inner) = part.extras.find(key).or_else(|| part.extras.recall(key)).filter(|_| crossing.native) {
         object.extras(&fields_of(inner));
     }
@@ -437,8 +393,9 @@ fn encode_outcome(result: &ToolResult, out: &mut Vec<u8>) {
 
 fn texts(result: &ToolResult) -> impl Iterator<Item = &Text> {
     result.parts.iter().filter_map(|part| match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) => Some(text),
-        PartKind::File(Media { source: MediaSource::Plain(text), .. }) => Some(text),
+        PartKind::Text(text)
+        | PartKind::Refusal(text)
+        | PartKind::File(Media { source: MediaSource::Plain(text), .. }) => Some(text),
         _ => None,
     })
 }
@@ -482,64 +439,4 @@ pub(super) fn media_behind(part: &Part) -> impl Iterator<Item = &Part> {
         _ => &[],
     };
     parts.iter().filter(|part| !is_text(part) && obstacle(part, false).is_none())
-}
-
-/// Writes the data of a media part; gives the key it stands under.
-fn encode_media(
-    media: &Media,
-    part: &Part,
-    place: Place<'_>,
-    crossing: &mut Crossing<'_>,
-    object: &mut Object<'_>,
-) -> Option<&'static str> {
-    let key = match &media.source {
-        MediaSource::Base64(_) => INLINE,
-        MediaSource::Url(_) | MediaSource::FileId(_) => FILE,
-        MediaSource::Plain(text) => {
-            object.text("text", text);
-            lose_media_fields(media, place, crossing);
-            return None;
-        }
-        MediaSource::Absent => return None,
-    };
-    let mut data = Object::new(object.key(key));
-    if let Some(mime) = mime(media) {
-        data.text("mimeType", &mime);
-    }
-    match &media.source {
-        MediaSource::Base64(base64) => data.text("data", base64),
-        MediaSource::Url(uri) | MediaSource::FileId(uri) => data.text("fileUri", uri),
-        MediaSource::Plain(_) | MediaSource::Absent => &mut data,
-    };
-    if let Some(name) = media.name.as_ref().filter(|_| crossing.native) {
-        data.text("displayName", name);
-    }
-    write_inner(part, key, crossing, &mut data);
-    data.end();
-    lose_media_fields(media, place, crossing);
-    Some(key)
-}
-
-/// Names are refused by the Gemini API (only Vertex knows `displayName`).
-fn lose_media_fields(media: &Media, place: Place<'_>, crossing: &mut Crossing<'_>) {
-    if crossing.native {
-        return;
-    }
-    for (key, given) in [("name", media.name.is_some()), ("detail", media.detail.is_some())] {
-        if given {
-            crossing.lose(format!("{}/{key}", place()));
-        }
-    }
-}
-
-fn mime(media: &Media) -> Option<Text> {
-    let guessed = || match &media.source {
-        MediaSource::Base64(base64) => Some(sniff(base64)),
-        MediaSource::Url(url) => {
-            let path = url.as_escaped().split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
-            ENDINGS.iter().find(|(ending, _)| path.ends_with(ending)).map(|(_, mime)| *mime)
-        }
-        _ => None,
-    };
-    media.mime.clone().or_else(|| guessed().map(Text::from_plain))
 }

@@ -134,7 +134,9 @@ impl Reader {
         });
         let Some(progress) = self.candidates.get_mut(at) else { return Ok(()) };
         let mut emit = Emit { next: &mut self.next, out };
-        parts.into_iter().for_each(|part| progress.part(part, &mut emit));
+        for part in parts {
+            progress.part(part, &mut emit);
+        }
         if !message_extras.is_empty() {
             let data = format!(r#"{{"index":{choice},"delta":{}}}"#, object_of(&message_extras).get());
             emit.out.push(ChatEvent::Foreign {

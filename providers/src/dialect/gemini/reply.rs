@@ -293,8 +293,8 @@ fn encode_content(choice: &Choice, crossing: &mut Crossing<'_>, object: &mut Obj
     }
     let names = Names::default();
     let context = Context { names: &names, media_in_results: true, to_client: true };
-    let mut content = Object::new(object.key(CONTENT));
-    let mut array = Array::new(content.key("parts"));
+    let mut said = Object::new(object.key(CONTENT));
+    let mut array = Array::new(said.key("parts"));
     for (at, part) in choice.parts.iter().enumerate() {
         let place = || format!("/choices/{}/message/content/{at}", choice.index);
         if let Some(reason) = hindrance(part, crossing) {
@@ -307,17 +307,17 @@ fn encode_content(choice: &Choice, crossing: &mut Crossing<'_>, object: &mut Obj
     match choice.message_extras.recall(ROLE).filter(|_| crossing.native).map(RawValue::get) {
         Some("null") => {}
         Some(role) => {
-            content.raw(ROLE, role);
+            said.raw(ROLE, role);
         }
         None if crossing.native && choice.message_extras.find(ROLE).is_some() => {}
         None => {
-            content.str(ROLE, "model");
+            said.str(ROLE, "model");
         }
     }
     if crossing.native {
-        content.extras(&choice.message_extras);
+        said.extras(&choice.message_extras);
     }
-    content.end();
+    said.end();
 }
 
 /// As [`obstacle`], but a client may be shown signatures that only another provider can check.

@@ -99,6 +99,8 @@ fn encode_extras(request: &ChatRequest, object: &mut Object<'_>, crossing: &mut 
     let is_read =
         |key: &str| tools::is_shared(key) || (request.source == Dialect::OpenAiChat && config::is_shared(key));
     let read: Vec<String> = rest.iter().map(|(key, _)| key.to_owned()).filter(|key| is_read(key)).collect();
-    read.iter().for_each(|key| _ = rest.remove(key));
+    for key in read {
+        rest.remove(&key);
+    }
     crossing.lose_extras(&rest, &String::new);
 }

@@ -1,10 +1,10 @@
 //! The two languages in which schemas are written here: JSON Schema (`parametersJsonSchema`, `responseJsonSchema`), and the
-//! older subset of OpenAPI 3.0 (`parameters`, `responseSchema`; API reference, `Schema`), whose server refuses a whole request
+//! older subset of `OpenAPI` 3.0 (`parameters`, `responseSchema`; API reference, `Schema`), whose server refuses a whole request
 //! over one keyword it does not know.
 
 use serde_json::value::RawValue;
 
-use super::wire::{Crossing, Place, fields_of, object_of, pointer_key, quoted, whole, written};
+use super::wire::{Crossing, Place, fields_of, object_of, overlay, pointer_key, quoted, whole, written};
 use crate::Text;
 use crate::chat::{Extras, Raw};
 use crate::json::{self, Array};
@@ -263,29 +263,23 @@ impl Rewrite<'_, '_, '_> {
         for (at, item) in items(list).into_iter().enumerate() {
             let place = format!("{place}/{at}");
             for (key, value) in fields_of(&self.schema(item, &place)).iter() {
-                match (key, out.remove(key)) {
-                    ("properties", Some(earlier)) => {
-                        let mut all = fields_of(&earlier);
-                        for (name, property) in fields_of(value).iter() {
-                            all.remove(name);
-                            all.push(name, property.to_owned());
-                        }
-                        out.push(key, object_of(&all));
-                    }
-                    ("required", Some(earlier)) => {
-                        let all: Vec<&str> =
-                            items(&earlier).into_iter().chain(items(value)).map(RawValue::get).collect();
-                        out.push(key, json::raw(format!("[{}]", all.join(","))));
-                    }
+                let both = match (key, out.remove(key)) {
+                    (_, None) => value.to_owned(),
+                    ("properties", Some(earlier)) => united(&earlier, value),
+                    ("required", Some(earlier)) => concatenated(&earlier, value),
                     (_, Some(earlier)) => {
-                        if earlier.get() != value.get() {
-                            self.lose(&format!("{place}/{key}"), "said twice by allOf");
-                        }
-                        out.push(key, earlier);
+                        self.lose_unless(earlier.get() == value.get(), &format!("{place}/{key}"));
+                        earlier
                     }
-                    (_, None) => out.push(key, value.to_owned()),
-                }
+                };
+                out.push(key, both);
             }
+        }
+    }
+
+    fn lose_unless(&mut self, same: bool, place: &str) {
+        if !same {
+            self.lose(place, "said twice by allOf");
         }
     }
 
@@ -317,6 +311,17 @@ impl Rewrite<'_, '_, '_> {
     fn lose(&mut self, place: &str, reason: &'static str) {
         self.crossing.losses.push(place, reason);
     }
+}
+
+fn united(one: &RawValue, other: &RawValue) -> Raw {
+    let mut all = fields_of(one);
+    overlay(&mut all, &fields_of(other));
+    object_of(&all)
+}
+
+fn concatenated(one: &RawValue, other: &RawValue) -> Raw {
+    let all: Vec<&str> = items(one).into_iter().chain(items(other)).map(RawValue::get).collect();
+    json::raw(format!("[{}]", all.join(",")))
 }
 
 /// Two keywords may come to mean the same one: the later counts.

@@ -1,7 +1,7 @@
 //! The JSON objects of generateContent, one plain struct each.
 //!
 //! Source of every name: `google-genai` SDK 3.4 (`types.py`) and recorded traffic. By protobuf's JSON mapping a server reads
-//! every field in camelCase and in snake_case, a number also as a string; this crate writes camelCase.
+//! every field in camel case and in snake case, a number also as a string; this crate writes camel case.
 
 use serde_json::value::RawValue;
 

@@ -27,16 +27,19 @@ const FILE_NAME: &str = "document";
 #[derive(Debug)]
 pub(super) struct Crossing<'a> {
     losses: &'a mut Losses,
+    /// Where the caller's messages list their parts.
+    list: &'static str,
 }
 
 impl<'a> Crossing<'a> {
     pub(super) fn new(losses: &'a mut Losses) -> Self {
-        Self { losses }
+        Self { losses, list: "content" }
     }
 
     // === requests ===
 
     pub(super) fn request(&mut self, from: &ChatRequest) -> ChatRequest {
+        self.list = from.source.parts_field();
         self.leave("", &from.extras);
         ChatRequest {
             source: from.source,
@@ -68,8 +71,9 @@ impl<'a> Crossing<'a> {
     }
 
     fn parts(&mut self, parts: &[Part], form: ContentForm, pointer: &str) -> Vec<Part> {
+        let list = self.list;
         let place = |at: usize| match form {
-            ContentForm::Parts => format!("{pointer}/content/{at}"),
+            ContentForm::Parts => format!("{pointer}/{list}/{at}"),
             _ => format!("{pointer}/content"),
         };
         parts.iter().enumerate().filter_map(|(at, part)| self.part(part, &place(at))).collect()
