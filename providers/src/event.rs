@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `End` closes one choice and may come before or after its last `Close` is emitted, never before its last `Delta`.
-//! `Foreign` may stand anywhere after `Start`.
+//! `Foreign` and `Cited` may stand anywhere after `Start`.
 
 mod fold;
 mod laws;
@@ -16,7 +16,7 @@ pub use fold::{Fold, unfold};
 pub use laws::{Laws, lawful};
 
 use crate::chat::{Extras, Raw};
-use crate::reply::{Finish, Usage};
+use crate::reply::{Citation, Finish, Usage};
 use crate::{Dialect, Text};
 
 /// Name of a [`ChatEvent::Foreign`] whose data is `{"index": <choice>, "delta": {<fields of the message>}}`.
@@ -37,6 +37,11 @@ pub enum ChatEvent {
     },
     Close {
         index: u32,
+    },
+    /// What one choice's text rests on, whole: it comes when the text is complete.
+    Cited {
+        choice: u32,
+        citations: Vec<Citation>,
     },
     /// One choice is finished.
     End {

@@ -25,10 +25,22 @@ pub struct Choice {
     pub parts: Vec<Part>,
     pub finish: Finish,
     pub logprobs: Option<Raw>,
+    /// Sources of the text, from dialects that say them beside it. Those that say them within a part or a message (Anthropic,
+    /// OpenAI) keep them in its extras.
+    pub citations: Vec<Citation>,
     /// Fields beside the message (`content_filter_results`, …).
     pub extras: Extras,
     /// Unknown fields of the message itself (`annotations`, `audio`, …).
     pub message_extras: Extras,
+}
+
+/// One source that a choice's text rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Citation {
+    /// Where in the choice's text, joined, the cited passage begins and ends, in characters; `None` where that is not said.
+    pub span: Option<(u64, u64)>,
+    pub url: Text,
+    pub title: Option<Text>,
 }
 
 /// Why the model stopped.

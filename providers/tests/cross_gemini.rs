@@ -137,14 +137,18 @@ fn check_request_to_gemini(recording: &Recording, from: &Side) {
 #[test]
 fn every_openai_request_is_understood_by_a_gemini_model() {
     let recordings = recorded::recordings(OPENAI);
-    recordings.iter().for_each(|recording| check_request_to_gemini(recording, &OPENAI_SIDE));
+    for recording in &recordings {
+        check_request_to_gemini(recording, &OPENAI_SIDE);
+    }
     report("OpenAI requests to Gemini", recordings.len());
 }
 
 #[test]
 fn every_anthropic_request_is_understood_by_a_gemini_model() {
     let recordings = recorded::recordings(ANTHROPIC);
-    recordings.iter().for_each(|recording| check_request_to_gemini(recording, &ANTHROPIC_SIDE));
+    for recording in &recordings {
+        check_request_to_gemini(recording, &ANTHROPIC_SIDE);
+    }
     report("Anthropic requests to Gemini", recordings.len());
 }
 
@@ -445,6 +449,74 @@ fn signed_thinking_survives_a_gemini_client() {
         json!({"contents":[{"role":"user","parts":[{"text":"q"}]}, content, {"role":"user","parts":[{"text":"r"}]}]});
     let (back, _) = cross(&request.to_string(), &Gemini, &AnthropicMessages, "claude");
     assert_eq!(back["messages"][1]["content"], reply["content"]);
+}
+
+/// Google counts bytes, OpenAI characters. What one request was grounded in says nothing of the next: a reader is for one.
+#[test]
+fn gem_grounding_metadata_to_citations() {
+    let grounding = json!({"webSearchQueries":["q"],
+        "groundingChunks":[{"web":{"uri":"https://a","title":"A","domain":"a"}},{"web":{"uri":"https://b"}},{"maps":{"uri":"https://c","title":"C"}}],
+        "groundingSupports":[
+            {"segment":{"endIndex":7,"text":"Größe"},"groundingChunkIndices":[0,1],"confidenceScores":[0.5]},
+            {"segment":{"startIndex":0,"endIndex":1,"partIndex":1,"text":"x"},"groundingChunkIndices":[0,9]}]});
+    let parts =
+        [json!({"text":"hm","thought":true}), json!({"text":"Größe "}), json!({"text":"x.","thoughtSignature":"c"})];
+    let event =
+        |parts: &[Value]| json!({"candidates":[{"content":{"parts":parts,"role":"model"},"index":0}],"responseId":"r"});
+    let mut last = event(&parts[1..]);
+    last["candidates"][0]["groundingMetadata"] = grounding.clone();
+    last["candidates"][0]["finishReason"] = json!("STOP");
+    let mut whole = last.clone();
+    whole["candidates"][0]["content"]["parts"] = json!(parts);
+    let cited = |start: u64, end: u64, title: &str, url: &str| json!({"type":"url_citation","url_citation":{"start_index":start,"end_index":end,"title":title,"url":url}});
+    let expected = json!([
+        cited(0, 5, "A", "https://a"),
+        cited(0, 5, "https://b", "https://b"),
+        cited(6, 7, "A", "https://a"),
+        cited(0, 0, "C", "https://c")
+    ]);
+    let reply = Gemini.decode_reply(whole.to_string().as_bytes()).unwrap();
+    let events = read(&Gemini, &format!("data: {}\n\ndata: {last}\n\n", event(&parts[..1])), "grounded");
+    assert_eq!(value(&Gemini.encode_reply(&reply, None, &mut Losses::default())), whole);
+    for reply in [&reply, &fold(&events), &fold(&unfold(&reply))] {
+        let mut losses = Losses::default();
+        let openai = value(&OpenAiChat.encode_reply(reply, None, &mut losses));
+        assert_eq!(openai["choices"][0]["message"]["annotations"], expected);
+        assert!(lost(&losses, "/groundingMetadata"), "the queries are: {losses:?}");
+        let mut losses = Losses::default();
+        AnthropicMessages.encode_reply(reply, None, &mut losses);
+        assert!(lost(&losses, "/choices/0/citations"), "{losses:?}");
+    }
+    let chunks = write(&OpenAiChat, &events);
+    assert!(chunks.contains(&format!("\"delta\":{{\"annotations\":{expected}}}")), "{chunks}");
+}
+
+#[test]
+fn gem_logprobs_result() {
+    let body = json!({"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"},"finishReason":"STOP","index":0,
+        "avgLogprobs":-0.5,"logprobsResult":{"chosenCandidates":[{"token":"a","tokenId":3,"logProbability":-0.5}],
+        "topCandidates":[{"candidates":[{"token":"a","tokenId":3,"logProbability":-0.5}]}],"logProbabilitySum":-0.5}}],
+        "modelVersion":"g","responseId":"r"});
+    let reply = Gemini.decode_reply(body.to_string().as_bytes()).unwrap();
+    let events = read(&Gemini, &format!("data: {body}\n\n"), "measured");
+    for reply in [&reply, &fold(&events), &fold(&unfold(&reply))] {
+        assert_eq!(value(&Gemini.encode_reply(reply, None, &mut Losses::default())), body);
+        let openai = value(&OpenAiChat.encode_reply(reply, None, &mut Losses::default()));
+        let token = &openai["choices"][0]["logprobs"]["content"][0];
+        assert_eq!(
+            (&token["token"], &token["logprob"], &token["top_logprobs"][0]["token"]),
+            (&json!("a"), &json!(-0.5), &json!("a"))
+        );
+        // And back again.
+        let theirs = OpenAiChat.decode_reply(openai.to_string().as_bytes()).unwrap();
+        let back = value(&Gemini.encode_reply(&theirs, None, &mut Losses::default()));
+        let result = &back["candidates"][0]["logprobsResult"]["chosenCandidates"];
+        assert_eq!(result, &body["candidates"][0]["logprobsResult"]["chosenCandidates"]);
+    }
+    assert!(write(&OpenAiChat, &events).contains("\"logprobs\":{\"content\":[{\"token\":\"a\""));
+    let again = read(&Gemini, &write(&Gemini, &events), "measured again");
+    let whole = value(&Gemini.encode_reply(&fold(&again), None, &mut Losses::default()));
+    assert_eq!(whole["candidates"][0]["logprobsResult"], body["candidates"][0]["logprobsResult"]);
 }
 
 #[test]

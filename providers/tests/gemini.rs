@@ -194,11 +194,11 @@ fn every_recorded_stream_is_the_same_however_it_is_cut() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
         let bytes = bytes::Bytes::from(recording.response.clone());
-        let whole = split(&[bytes.clone()]);
+        let whole = split(std::slice::from_ref(&bytes));
         // The reader only ever sees whole frames, and a cut only concerns the events around it.
         for pair in recording.response.split_inclusive("\r\n\r\n").collect::<Vec<_>>().windows(2) {
             let pair = bytes::Bytes::from(pair.concat());
-            let frames = split(&[pair.clone()]);
+            let frames = split(std::slice::from_ref(&pair));
             for at in 0..pair.len() {
                 let cut = split(&[pair.slice(..at), pair.slice(at..)]);
                 assert_eq!(cut, frames, "{} cut at {at}", recording.name);

@@ -83,7 +83,7 @@ impl Stitch {
             }
             ChatEvent::End { choice, finish, extras } => self.ends.push((choice, finish, extras)),
             ChatEvent::Stop { extras, .. } => self.tail = extras,
-            foreign @ ChatEvent::Foreign { .. } => self.write(&foreign),
+            other @ (ChatEvent::Foreign { .. } | ChatEvent::Cited { .. }) => self.write(&other),
         }
     }
 

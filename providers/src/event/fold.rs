@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::chat::{Extras, Part, PartKind, Raw, ToolCall};
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
 use crate::json::{self, Array, Object, wire};
-use crate::reply::{Choice, Finish, FinishReason, Usage};
+use crate::reply::{Choice, Citation, Finish, FinishReason, Usage};
 use crate::{ChatReply, Dialect, Text};
 
 /// Grows a reply out of events, one at a time.
@@ -40,6 +40,7 @@ struct Growth {
     finish: Finish,
     extras: Extras,
     logprobs: Vec<Raw>,
+    citations: Vec<Citation>,
     /// Fields of the message, as objects.
     fields: Vec<Raw>,
 }
@@ -75,6 +76,7 @@ impl Fold {
             }
             ChatEvent::Delta { index, delta } => self.grow(*index, delta),
             ChatEvent::Close { .. } => {}
+            ChatEvent::Cited { choice, citations } => self.choice(*choice).citations.clone_from(citations),
             ChatEvent::End { choice, finish, extras } => {
                 let choice = self.choice(*choice);
                 choice.finish = finish.clone();
@@ -166,7 +168,8 @@ impl Fold {
 impl Growth {
     fn new(index: u32) -> Self {
         let finish = Finish { reason: FinishReason::Other, ..Finish::default() };
-        Self { index, finish, extras: Extras::default(), logprobs: Vec::new(), fields: Vec::new() }
+        let extras = Extras::default();
+        Self { index, finish, extras, logprobs: Vec::new(), citations: Vec::new(), fields: Vec::new() }
     }
 
     fn into_choice(self, parts: Vec<Part>) -> Choice {
@@ -177,7 +180,8 @@ impl Growth {
             join(&mut joined, &self.logprobs);
             object(&joined)
         });
-        Choice { index: self.index, parts, finish: self.finish, logprobs, extras: self.extras, message_extras }
+        let Self { index, finish, citations, extras, .. } = self;
+        Choice { index, parts, finish, logprobs, citations, extras, message_extras }
     }
 }
 
@@ -318,6 +322,9 @@ fn unfold_choice(source: Dialect, choice: &Choice, index: &mut u32, events: &mut
         let fields = object(&choice.message_extras);
         let data = json::raw(format!(r#"{{"index":{},"delta":{}}}"#, choice.index, fields.get()));
         events.push(ChatEvent::Foreign { source, event: Some(MESSAGE_FIELDS.into()), data });
+    }
+    if !choice.citations.is_empty() {
+        events.push(ChatEvent::Cited { choice: choice.index, citations: choice.citations.clone() });
     }
     events.push(ChatEvent::End { choice: choice.index, finish: choice.finish.clone(), extras: choice.extras.clone() });
 }

@@ -80,7 +80,7 @@ impl Laws {
                 self.stage = Stage::After;
                 Ok(())
             }
-            ChatEvent::Foreign { .. } | ChatEvent::Start(_) => Ok(()),
+            ChatEvent::Foreign { .. } | ChatEvent::Cited { .. } | ChatEvent::Start(_) => Ok(()),
         }
     }
 

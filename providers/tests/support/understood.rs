@@ -39,7 +39,7 @@ pub(crate) struct Spoken {
 
 impl Asked {
     /// Turns of one speaker that follow each other are one.
-    fn speak(&mut self, spoken: Spoken) {
+    pub(crate) fn speak(&mut self, spoken: Spoken) {
         let says_nothing = Spoken { assistant: spoken.assistant, ..Spoken::default() } == spoken;
         match self.turns.last_mut() {
             _ if says_nothing => {}

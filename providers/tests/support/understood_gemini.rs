@@ -9,7 +9,7 @@ fn gemini_text(content: &Value, thought: bool) -> String {
     parts.map(|part| text(&part["text"])).filter(|text| thought || !text.trim().is_empty()).collect()
 }
 
-/// OpenAPI's `nullable` in the words of JSON Schema.
+/// `OpenAPI`'s `nullable` in the words of JSON Schema.
 fn plain_schema(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {

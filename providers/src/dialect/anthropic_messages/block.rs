@@ -17,6 +17,9 @@ pub(super) type Place<'a> = &'a dyn Fn() -> String;
 /// Claude Code opens its system prompt with a block that says who is billed. It is for Anthropic's eyes only.
 const BILLING_MARK: &str = "x-anthropic-billing-header";
 
+/// Why sources that are said beside a text stay behind.
+pub(super) const CITED_WITHIN: &str = "anthropic_messages cites documents of the request only";
+
 /// Why a thought signature of Google's stays behind.
 pub(super) const SIGNATURE_OVER_THINKING_ONLY: &str = "anthropic_messages signs thinking only";
 

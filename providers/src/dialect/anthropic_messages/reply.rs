@@ -183,6 +183,9 @@ fn encode_extras(reply: &ChatReply, choice: &Choice, crossing: &mut Crossing<'_>
     let place = format!("/choices/{}", choice.index);
     crossing.lose_extras(&choice.extras, &|| place.clone());
     crossing.lose_extras(&choice.message_extras, &|| format!("{place}/message"));
+    if !choice.citations.is_empty() {
+        crossing.losses.push(format!("{place}/citations"), block::CITED_WITHIN);
+    }
     if choice.logprobs.is_some() {
         crossing.losses.push(format!("{place}/logprobs"), NO_COUNTERPART);
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use serde_json::value::RawValue;
 
-use super::block::SIGNATURE_OVER_THINKING_ONLY;
+use super::block::{CITED_WITHIN, SIGNATURE_OVER_THINKING_ONLY};
 use super::reply::{Held, encode_finish, write_head};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, usage};
@@ -72,6 +72,7 @@ impl EventWriter for Writer {
             ChatEvent::Close { index } => self.close(*index, out),
             ChatEvent::End { choice: 0, finish, extras } => self.end = Some((finish.clone(), extras.clone())),
             ChatEvent::End { .. } => {}
+            ChatEvent::Cited { choice, .. } => self.losses.push(format!("/choices/{choice}/citations"), CITED_WITHIN),
             ChatEvent::Foreign { source, event, data } => self.foreign(*source == OWN, event.as_ref(), data, out),
             ChatEvent::Stop { usage, extras } => self.stop(usage.as_ref(), extras, out),
         }

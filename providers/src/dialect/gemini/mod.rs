@@ -4,19 +4,21 @@
 //! traffic. The model and whether the answer is a stream stand in the URL, not in the body: see [`Action`]. What this dialect
 //! alone knows (built-in tools, safety settings, caches, grounding) is kept raw and goes back to it only.
 //!
-//! `request`, `config`, `tools`, `turns`, `part` and `media` map requests, `reply`, `usage` and `logprobs` replies, `reader` and
+//! `request`, `config`, `tools`, `turns`, `part` and `media` map requests, `reply`, `usage`, `grounding` and `logprobs` replies, `reader` and
 //! `writer` streams, `error` errors; `schema` knows the two languages in which schemas are written, `family` what a model can.
 
 mod action;
 mod config;
 mod error;
 mod family;
+mod grounding;
 mod logprobs;
 mod media;
 mod part;
 mod reader;
 pub(crate) mod reply;
 mod request;
+mod scan;
 mod schema;
 mod tools;
 mod turns;

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::part::Calls;
 use super::reply::{Candidate, FEEDBACK, LOGPROBS, blocked, blocked_mark, calls_of, decode_content, decode_finish};
 use super::wire::{OWN, ReplyWire, object_of};
-use super::{error, logprobs, usage};
+use super::{error, grounding, logprobs, usage};
 use crate::chat::{Extras, Part, PartKind, Raw};
 use crate::dialect::Frame;
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start, unfold_part};
@@ -42,6 +42,8 @@ struct Progress {
     finish: Option<Text>,
     called: bool,
     extras: Extras,
+    /// The text so far, which sources are said of at the end.
+    answer: Text,
 }
 
 impl EventReader for Reader {
@@ -134,6 +136,7 @@ impl Reader {
         });
         let Some(progress) = self.candidates.get_mut(at) else { return Ok(()) };
         let mut emit = Emit { next: &mut self.next, out };
+        progress.answer.push(&grounding::answer(&parts));
         for part in parts {
             progress.part(part, &mut emit);
         }
@@ -169,6 +172,10 @@ impl Reader {
     fn stop(&mut self, out: &mut Vec<ChatEvent>) {
         for progress in &mut self.candidates {
             progress.close(out);
+            let citations = grounding::citations(&progress.extras, &progress.answer);
+            if !citations.is_empty() {
+                out.push(ChatEvent::Cited { choice: progress.choice, citations });
+            }
             let finish = if super::reply::is_blocked(&progress.extras) {
                 self.feedback.as_deref().and_then(blocked).map(|(_, finish)| finish).unwrap_or_default()
             } else {

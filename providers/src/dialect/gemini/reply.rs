@@ -6,7 +6,7 @@ use super::part::{self, Calls, Context, Names, foreign, obstacle};
 use super::wire::{
     CandidateWire, ContentWire, Crossing, FeedbackWire, OWN, Place, ReplyWire, fields_of, need, object_of, quoted, read,
 };
-use super::{logprobs, usage};
+use super::{grounding, logprobs, usage};
 use crate::chat::{Extras, Part, PartKind};
 use crate::json::{self, Array, Object, Str};
 use crate::reply::{Choice, Finish, FinishReason};
@@ -138,11 +138,13 @@ fn decode_candidate(raw: &RawValue, at: usize, calls: &mut Calls) -> Result<Choi
     if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
         extras.push(LOGPROBS, object_of(&rest));
     }
+    let citations = grounding::citations(&extras, &grounding::answer(&parts));
     Ok(Choice {
         index: index.unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX)),
         parts,
         finish: decode_finish(finish, called),
         logprobs,
+        citations,
         extras,
         message_extras,
     })
@@ -260,6 +262,9 @@ fn encode_choice(choice: &Choice, crossing: &mut Crossing<'_>, out: &mut Vec<u8>
         object.number(INDEX, choice.index.into());
     }
     encode_measures(choice.logprobs.as_deref(), &choice.extras, crossing, &mut object);
+    if !crossing.native && !choice.citations.is_empty() {
+        crossing.lose(format!("{}/citations", place()));
+    }
     if crossing.native {
         object.extras_except(&choice.extras, &[LOGPROBS]);
     } else {

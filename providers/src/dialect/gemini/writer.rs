@@ -59,6 +59,9 @@ impl EventWriter for Writer {
             ChatEvent::Open { index, choice, block } => self.open(*index, *choice, block, out),
             ChatEvent::Delta { index, delta } => self.grow(*index, delta, out),
             ChatEvent::Close { index } => self.close(*index, out),
+            // Its own dialect says them among a candidate's fields.
+            ChatEvent::Cited { .. } if self.native => {}
+            ChatEvent::Cited { choice, .. } => self.crossing().lose(format!("/choices/{choice}/citations")),
             ChatEvent::End { choice, finish, extras } => self.ends.push((*choice, finish.clone(), extras.clone())),
             ChatEvent::Foreign { event, data, .. } => self.foreign(event.as_ref(), data, out),
             ChatEvent::Stop { usage, extras } => self.stop(usage.as_ref(), extras, out),

@@ -218,15 +218,14 @@ impl<'a> Crossing<'a> {
             let raw = from.finish.raw.as_ref().map(Text::to_plain).unwrap_or_default();
             self.losses.push("/stop_reason", format!("openai_chat has no finish reason `{raw}`"));
         }
-        if from.logprobs.is_some() {
-            self.losses.push("/logprobs", NO_COUNTERPART);
-        }
         let parts = self.parts(&from.parts, ContentForm::Parts, "");
         Choice {
             index: from.index,
             parts,
             finish: from.finish.clone(),
-            logprobs: None,
+            // The canonical shape of both is made after ours.
+            logprobs: from.logprobs.clone(),
+            citations: from.citations.clone(),
             extras: Extras::default(),
             message_extras: Extras::default(),
         }

@@ -7,7 +7,7 @@ use super::message::{Fields, Said, decode_message};
 use super::wire::{self, Sheet};
 use crate::chat::{ContentForm, Extras, Part, PartKind};
 use crate::json::{self, Array, Fault, Reader, decode};
-use crate::reply::{Choice, Finish, FinishReason, Usage};
+use crate::reply::{Choice, Citation, Finish, FinishReason, Usage};
 use crate::{ChatReply, Dialect, Losses, Malformed, Text};
 
 /// The counts of a usage object, under all their names.
@@ -37,6 +37,9 @@ const ALSO: [(&str, FinishReason); 3] = [
     ("model_length", FinishReason::Length),
     ("max_tokens", FinishReason::Length),
 ];
+
+/// The field of a message that lists its sources.
+pub(super) const ANNOTATIONS: &str = "annotations";
 
 // === decode ===
 
@@ -83,7 +86,8 @@ fn decode_choice(choice: wire::Choice<'_>, at: usize) -> Result<Choice, Malforme
     }
     remember_form(&mut message_extras, content, &parts);
     let index = choice.index.unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX));
-    Ok(Choice { index, parts, finish, logprobs: choice.logprobs, extras: choice.extras, message_extras })
+    let (logprobs, citations) = (choice.logprobs, Vec::new());
+    Ok(Choice { index, parts, finish, logprobs, citations, extras: choice.extras, message_extras })
 }
 
 /// Marks a reply's message that has no `content` field at all.
@@ -237,6 +241,9 @@ fn encode_choice(out: &mut Vec<u8>, choice: &Choice, own: bool) {
     let mut message = Sheet::new(sheet.key("message"));
     message.raw("role", "\"assistant\"");
     encode_parts(&mut message, choice);
+    if !choice.citations.is_empty() {
+        encode_citations(message.key(ANNOTATIONS), &choice.citations);
+    }
     message.skip(&["content"]).extras(&choice.message_extras);
     message.end();
     if !own || choice.finish.raw.is_some() || choice.finish.reason != FinishReason::Other {
@@ -244,6 +251,21 @@ fn encode_choice(out: &mut Vec<u8>, choice: &Choice, own: bool) {
     }
     sheet.optional_raw("logprobs", choice.logprobs.as_deref()).extras(&choice.extras);
     sheet.end();
+}
+
+/// Sources as `url_citation`s (API reference, `annotations`). One without a place stands for the whole.
+pub(super) fn encode_citations(out: &mut Vec<u8>, citations: &[Citation]) {
+    let mut array = Array::new(out);
+    for citation in citations {
+        let (start, end) = citation.span.unwrap_or_default();
+        let mut annotation = Sheet::new(array.item());
+        let mut source = Sheet::new(annotation.raw("type", "\"url_citation\"").key("url_citation"));
+        source.number("start_index", start).number("end_index", end);
+        source.text("title", citation.title.as_ref().unwrap_or(&citation.url)).text("url", &citation.url);
+        source.end();
+        annotation.end();
+    }
+    array.end();
 }
 
 fn encode_parts(message: &mut Sheet<'_>, choice: &Choice) {

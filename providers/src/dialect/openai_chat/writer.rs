@@ -7,7 +7,7 @@ use super::content::IN_CONTENT;
 use super::crossing::SIGNATURE_OVER_CALLS_ONLY;
 use super::error::encode_error;
 use super::message::{EXTRA_CONTENT, LEGACY, REASONING, encode_detail, encode_thought_signature};
-use super::reply::{encode_finish, encode_usage};
+use super::reply::{ANNOTATIONS, encode_citations, encode_finish, encode_usage};
 use super::stream::PADDING_EVENT;
 use super::wire::{self, Sheet, fields};
 use crate::chat::{Extras, Part, PartKind};
@@ -172,7 +172,7 @@ impl Writer {
             (Delta::Arguments(text), Kind::Call { position, custom, .. }) => {
                 arguments(&mut body, *position, *custom, text);
             }
-            (Delta::Logprobs(raw), _) if self.own => return self.logprobs(choice, raw.get(), out),
+            (Delta::Logprobs(raw), _) => return self.logprobs(choice, raw.get(), out),
             (Delta::Foreign { raw, .. }, Kind::Redacted(_, extras)) if self.own => {
                 *extras = fields(Some(raw));
                 return;
@@ -182,7 +182,6 @@ impl Writer {
                 body.extend_from_slice(format!("\"tool_calls\":[{{\"index\":{position},{inner}}}]").as_bytes());
             }
             (Delta::Foreign { raw, .. }, _) if !self.own => return self.lose(&fields(Some(raw))),
-            (Delta::Logprobs(_), _) => return self.losses.push("/logprobs", NO_COUNTERPART),
             _ => return,
         }
         self.chunk(choice, &body, out);
@@ -356,6 +355,11 @@ impl EventWriter for Writer {
             ChatEvent::Open { index, choice, block } => self.open(*index, *choice, block, out),
             ChatEvent::Delta { index, delta } => self.grow(*index, delta, out),
             ChatEvent::Close { index } => self.close(*index, out),
+            ChatEvent::Cited { choice, citations } => {
+                let mut body = format!("\"{ANNOTATIONS}\":").into_bytes();
+                encode_citations(&mut body, citations);
+                self.chunk(*choice, &body, out);
+            }
             ChatEvent::End { choice, finish, extras } => self.end(*choice, finish, extras, out),
             ChatEvent::Foreign { event, data, .. } => self.foreign(event.as_ref(), data, out),
             ChatEvent::Stop { usage, extras } => self.stop(usage.as_ref(), extras, annex, out),
