@@ -47,8 +47,12 @@ impl Splice {
         self.edit(range, Kind::Replace, |out| out.extend_from_slice(new.as_ref()))
     }
 
-    /// Replaces a field's value by a JSON string that says `plain`.
+    /// Replaces a field's value by a JSON string that says `plain`. A field that stands in the URL, not in the body, has an
+    /// empty place here, and stays.
     pub fn replace_text(&mut self, field: &Field, plain: &str) -> &mut Self {
+        if field.value.is_empty() {
+            return self;
+        }
         self.edit(field.value.clone(), Kind::Replace, |out| write_str(out, plain))
     }
 

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_url_says_model_and_stream_and_the_body_the_rest() {
-        const BODY: &str = r#"{"contents":[{}], "tools":[{}], "generationConfig":{"candidateCount":2,"maxOutputTokens":"9"}}"#;
+        const BODY: &str =
+            r#"{"contents":[{}], "tools":[{}], "generationConfig":{"candidateCount":2,"maxOutputTokens":"9"}}"#;
         let scan = scan("models/openai/gpt:streamGenerateContent", BODY).unwrap();
         let model = scan.model.unwrap();
         assert_eq!((model.name.as_str(), scan.stream, scan.has_tools), ("openai/gpt", true, true));
@@ -91,7 +92,10 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         assert!(scan("models/a:generateContent", "[]").is_err());
-        assert_eq!(scan("models/a:generateContent", r#"{"generationConfig":7}"#).unwrap_err().pointer, "/generationConfig");
+        assert_eq!(
+            scan("models/a:generateContent", r#"{"generationConfig":7}"#).unwrap_err().pointer,
+            "/generationConfig"
+        );
         assert!(scan("models/a%0Ab:generateContent", "{}").unwrap_err().expected.contains("control"));
         assert!(scan("models/a:generateContent", "{}").unwrap().messages.is_none());
     }
