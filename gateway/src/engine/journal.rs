@@ -29,13 +29,15 @@ pub trait Journal: Send + Sync + Debug {
     fn is_empty(&self) -> bool;
 }
 
-/// May this body list tool calls? Answered from its bytes, by its dialect's word for them, without building anything.
+/// May this body list tool calls? Answered from its bytes, by its dialect's words for them, without building anything.
 pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
-    let word = match dialect {
-        Dialect::OpenAiChat => r#""tool_calls""#,
-        Dialect::AnthropicMessages => r#""tool_use""#,
+    let words: &[&str] = match dialect {
+        Dialect::OpenAiChat => &[r#""tool_calls""#],
+        Dialect::AnthropicMessages => &[r#""tool_use""#],
+        // Google reads either spelling of a field.
+        Dialect::Gemini => &[r#""functionCall""#, r#""function_call""#],
     };
-    memchr::memmem::find(body, word.as_bytes()).is_some()
+    words.iter().any(|word| memchr::memmem::find(body, word.as_bytes()).is_some())
 }
 
 /// Where a conversation stands: whose it is, and what was said last. Not every provider's call ids are unique (Kimi's are
