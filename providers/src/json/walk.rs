@@ -3,7 +3,9 @@
 //! Each function takes what lies ahead and gives what lies behind a token or value, or says that there is none. Together they
 //! accept what `serde_json` accepts when it ignores a value: RFC 8259, where half a surrogate pair may stand alone and
 //! nesting has no end. Containers are counted in bits on the side, so deep text costs no stack. Inside strings, where nearly
-//! all of a body is, eight bytes are looked at at once.
+//! all of a body is, sixteen bytes are looked at at once.
+
+use wide::u8x16;
 
 /// Why a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,50 +124,31 @@ pub(super) fn string(ahead: &[u8]) -> Step<'_> {
 #[expect(clippy::inline_always, reason = "where it is called, nearly all of the time is spent in here")]
 #[inline(always)]
 pub(super) fn special(mut ahead: &[u8]) -> &[u8] {
-    while let Some((word, behind)) = ahead.split_first_chunk() {
-        let found = specials(*word);
+    while let Some((block, behind)) = ahead.split_first_chunk() {
+        let found = specials(*block);
         if found != 0 {
-            return ahead.get(found.trailing_zeros() as usize / 8..).unwrap_or_default();
+            return ahead.get(found.trailing_zeros() as usize..).unwrap_or_default();
         }
-        ahead = blocks(behind);
-    }
-    let at = ahead.iter().position(|byte| is_special(*byte)).unwrap_or(ahead.len());
-    ahead.get(at..).unwrap_or_default()
-}
-
-/// Behind blocks without special bytes.
-#[inline]
-fn blocks(mut ahead: &[u8]) -> &[u8] {
-    while let Some((block, behind)) = ahead.split_first_chunk()
-        && is_plain(block)
-    {
         ahead = behind;
     }
-    ahead
+    let mut last = [b' '; 16];
+    for (byte, copy) in ahead.iter().zip(&mut last) {
+        *copy = *byte;
+    }
+    ahead.get(specials(last).trailing_zeros() as usize..).unwrap_or_default()
 }
 
-/// Finds special bytes in a word: the lowest bit that is set is the highest of the first such byte.
+/// Finds special bytes: a bit for each, the first byte's the lowest.
 #[inline]
-fn specials(word: [u8; 8]) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(word);
-    // A byte below a limit borrows from its highest bit, which ASCII leaves clear. The borrow spreads upwards, and so can be
-    // wrong about later bytes only.
-    let quote_or_control = (word ^ (EACH * 2)).wrapping_sub(EACH * 0x21);
-    let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
-    (quote_or_control | backslash) & !word & (EACH * 0x80)
-}
-
-/// Is none of these special? Without branches, so that the compiler takes a vector register for the bytes.
-#[inline]
-fn is_plain(block: &[u8; 32]) -> bool {
-    !block.iter().fold(false, |found, byte| found | is_special(*byte))
-}
-
-/// Flipping one bit puts the quote right behind the control characters.
-#[inline]
-fn is_special(byte: u8) -> bool {
-    byte ^ 2 <= b' ' || byte == b'\\'
+fn specials(block: [u8; 16]) -> u32 {
+    const FLIP: u8x16 = u8x16::splat(2);
+    const LIMIT: u8x16 = u8x16::splat(b' ');
+    const BACKSLASH: u8x16 = u8x16::splat(b'\\');
+    let block = u8x16::new(block);
+    // Flipping one bit puts the quote right behind the control characters.
+    let flipped = block ^ FLIP;
+    let quote_or_control = flipped.min(LIMIT).simd_eq(flipped);
+    (quote_or_control | block.simd_eq(BACKSLASH)).to_bitmask()
 }
 
 /// Behind the number that is next.
