@@ -3,6 +3,7 @@
 //! A label value may come from a caller (a model name, a `x-bf-dim-*` header), so the number of series is capped: past
 //! [`MAX_SERIES`] new combinations are counted under `other` instead of growing memory.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -56,32 +57,33 @@ const BASE: &[&str] = &[
     "project_name",
 ];
 
-/// The values of the base labels that this version produces.
+/// The values of the base labels that this version produces. Borrowed from the record of a request, which most often names a
+/// series that there is already; owned where they stand for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Labels {
-    pub provider: String,
-    pub model: String,
+pub struct Labels<'a> {
+    pub provider: Cow<'a, str>,
+    pub model: Cow<'a, str>,
     pub method: &'static str,
-    pub virtual_key_id: String,
-    pub virtual_key_name: String,
-    pub key_id: String,
-    pub key_name: String,
+    pub virtual_key_id: Cow<'a, str>,
+    pub virtual_key_name: Cow<'a, str>,
+    pub key_id: Cow<'a, str>,
+    pub key_name: Cow<'a, str>,
     pub fallback_index: usize,
     /// Values of the configured custom labels, in their order.
-    pub custom: Vec<String>,
+    pub custom: Cow<'a, [String]>,
 }
 
-impl Labels {
+impl Labels<'_> {
     fn values(&self, fallback_index: &str) -> Vec<String> {
         BASE.iter()
             .map(|name| match *name {
-                "provider" => self.provider.as_str(),
-                "model" => self.model.as_str(),
+                "provider" => &self.provider,
+                "model" => &self.model,
                 "method" => self.method,
-                "virtual_key_id" => self.virtual_key_id.as_str(),
-                "virtual_key_name" => self.virtual_key_name.as_str(),
-                "selected_key_id" => self.key_id.as_str(),
-                "selected_key_name" => self.key_name.as_str(),
+                "virtual_key_id" => &self.virtual_key_id,
+                "virtual_key_name" => &self.virtual_key_name,
+                "selected_key_id" => &self.key_id,
+                "selected_key_name" => &self.key_name,
                 "fallback_index" => fallback_index,
                 _ => "",
             })
@@ -90,15 +92,33 @@ impl Labels {
             .collect()
     }
 
-    fn folded(&self) -> Self {
-        Self {
-            provider: self.provider.clone(),
+    fn folded(&self) -> Labels<'static> {
+        Labels {
+            provider: owned(&self.provider),
             model: OTHER.into(),
             method: self.method,
-            custom: vec![OTHER.into(); self.custom.len()],
-            ..Self::default()
+            custom: vec![OTHER.into(); self.custom.len()].into(),
+            ..Labels::default()
         }
     }
+
+    fn to_owned(&self) -> Labels<'static> {
+        Labels {
+            provider: owned(&self.provider),
+            model: owned(&self.model),
+            method: self.method,
+            virtual_key_id: owned(&self.virtual_key_id),
+            virtual_key_name: owned(&self.virtual_key_name),
+            key_id: owned(&self.key_id),
+            key_name: owned(&self.key_name),
+            fallback_index: self.fallback_index,
+            custom: self.custom.to_vec().into(),
+        }
+    }
+}
+
+fn owned(text: &str) -> Cow<'static, str> {
+    Cow::Owned(text.to_owned())
 }
 
 /// The handles of one label set.
@@ -135,7 +155,7 @@ pub struct Exchange {
 pub struct Metrics {
     registry: Registry,
     custom: Vec<String>,
-    series: Mutex<HashMap<Labels, Arc<Series>>>,
+    series: Mutex<HashMap<Labels<'static>, Arc<Series>>>,
     vectors: Vectors,
     routes: Mutex<HashMap<Exchange, Arc<Route>>>,
 }
@@ -199,7 +219,7 @@ impl Metrics {
     }
 
     /// Counts one finished request that reached a provider.
-    pub fn finished(&self, labels: &Labels, record: &Record) {
+    pub fn finished(&self, labels: &Labels<'_>, record: &Record) {
         let series = self.series(labels);
         let seconds = record.upstream_latency_ms / 1e3;
         series.requests.inc();
@@ -226,10 +246,9 @@ impl Metrics {
         series.retries.observe(f64::from(record.retries));
     }
 
-    fn error(&self, labels: &Labels, record: &Record) {
+    fn error(&self, labels: &Labels<'_>, record: &Record) {
         // The cap on series holds here too: what was folded for the other counters is folded for this one.
-        let is_known = self.series.lock().contains_key(labels);
-        let labels = if is_known { labels.clone() } else { labels.folded() };
+        let labels = if self.known(labels).is_some() { labels.clone() } else { labels.folded() };
         let mut values = labels.values(&labels.fallback_index.to_string());
         values.push(record.status.to_string());
         values.push(record.error_class.to_owned());
@@ -237,13 +256,19 @@ impl Metrics {
         self.vectors.errors.with_label_values(&values).inc();
     }
 
-    fn series(&self, labels: &Labels) -> Arc<Series> {
-        let mut known = self.series.lock();
-        if let Some(series) = known.get(labels) {
-            return series.clone();
+    fn series(&self, labels: &Labels<'_>) -> Arc<Series> {
+        if let Some(series) = self.known(labels) {
+            return series;
         }
-        let labels = if known.len() < MAX_SERIES { labels.clone() } else { labels.folded() };
+        let mut known = self.series.lock();
+        let labels = if known.len() < MAX_SERIES { labels.to_owned() } else { labels.folded() };
         known.entry(labels.clone()).or_insert_with(|| Arc::new(self.vectors.series(&labels))).clone()
+    }
+
+    fn known(&self, labels: &Labels<'_>) -> Option<Arc<Series>> {
+        let series = self.series.lock();
+        let series: &HashMap<Labels<'_>, _> = &series;
+        series.get(labels).cloned()
     }
 
     pub fn rotated(&self, provider: &str, model: &str, key: (&str, &str), reason: &str) {
@@ -393,7 +418,7 @@ impl Vectors {
         })
     }
 
-    fn series(&self, labels: &Labels) -> Series {
+    fn series(&self, labels: &Labels<'_>) -> Series {
         let owned = labels.values(&labels.fallback_index.to_string());
         let base: Vec<&str> = owned.iter().map(String::as_str).collect();
         let with = |last: &'static str| base.iter().copied().chain([last]).collect::<Vec<_>>();
@@ -483,7 +508,8 @@ mod tests {
     fn series_are_capped_and_fold_into_other() {
         let metrics = Metrics::new(vec!["team".into()]).unwrap();
         for i in 0..MAX_SERIES + 50 {
-            let labels = Labels { model: format!("m{i}"), custom: vec![String::new()], ..Labels::default() };
+            let (model, custom) = (format!("m{i}").into(), vec![String::new()].into());
+            let labels = Labels { model, custom, ..Labels::default() };
             metrics.finished(&labels, &Record { outcome: "success", ..Record::default() });
         }
         assert!(metrics.series.lock().len() <= MAX_SERIES + 1);
@@ -494,7 +520,7 @@ mod tests {
     fn failing_requests_are_capped_as_well() {
         let metrics = Metrics::new(Vec::new()).unwrap();
         for i in 0..MAX_SERIES + 50 {
-            let labels = Labels { model: format!("m{i}"), ..Labels::default() };
+            let labels = Labels { model: format!("m{i}").into(), ..Labels::default() };
             metrics.finished(&labels, &Record { outcome: "error", error_class: "rate_limited", ..Record::default() });
         }
         let exposed = metrics.expose();

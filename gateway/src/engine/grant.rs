@@ -3,6 +3,7 @@
 //! A grant travels with the work, into the response body if that grows. Dropped without a word (the client left, a task was
 //! cancelled, something panicked) it settles as cancelled, so gauges, metrics and the log record are never owed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -178,18 +179,18 @@ impl Grant {
         self.engine.log.push(&self.record);
     }
 
-    fn labels(&self) -> Labels {
+    fn labels(&self) -> Labels<'_> {
         let record = &self.record;
         Labels {
-            provider: record.provider.clone(),
-            model: clipped(&record.model),
+            provider: record.provider.as_str().into(),
+            model: clip(&record.model),
             method: record.request_type,
-            virtual_key_id: record.virtual_key_id.clone(),
-            virtual_key_name: record.virtual_key_name.clone(),
-            key_id: record.key_id.clone(),
-            key_name: record.key_name.clone(),
+            virtual_key_id: record.virtual_key_id.as_str().into(),
+            virtual_key_name: record.virtual_key_name.as_str().into(),
+            key_id: record.key_id.as_str().into(),
+            key_name: record.key_name.as_str().into(),
             fallback_index: record.fallback_index,
-            custom: self.custom_labels.clone(),
+            custom: self.custom_labels.as_slice().into(),
         }
     }
 }
@@ -211,9 +212,15 @@ const LONGEST_TEXT: usize = 1_000;
 
 /// The beginning of a text that somebody else wrote.
 pub fn clipped(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+    clip(text).into_owned()
+}
+
+fn clip(text: &str) -> Cow<'_, str> {
+    // Few texts have more bytes than the most characters.
+    let end = if text.len() <= LONGEST_TEXT { None } else { text.char_indices().nth(LONGEST_TEXT) };
+    match end {
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
     }
 }
 

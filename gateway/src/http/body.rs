@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::BoxError;
-use bytes::Bytes;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -27,9 +27,9 @@ where
     if announced.is_some_and(|length| length > cap) {
         return Err(too_large(cap));
     }
-    let collected = tokio::time::timeout(DEADLINE, Limited::new(body, cap).collect()).await;
+    let collected = tokio::time::timeout(DEADLINE, whole(Limited::new(body, cap))).await;
     match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(cap)),
         Ok(Err(error)) => Err(Refusal::Http {
             status: StatusCode::BAD_REQUEST,
@@ -42,6 +42,23 @@ where
             message: format!("the request body did not arrive within {DEADLINE:?}"),
         }),
     }
+}
+
+/// A body that came in one piece, as most do, is that piece.
+async fn whole<B>(mut body: Limited<&mut B>) -> Result<Bytes, BoxError>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame?.into_data() else { continue };
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(data.copy_to_bytes(data.remaining()));
+        }
+        whole.put(data);
+    }
+    Ok(whole.freeze())
 }
 
 /// Lets a body that nobody wants arrive, unread and unkept: a client whose connection breaks while it still sends does not see

@@ -132,8 +132,8 @@ pub(super) fn special(mut ahead: &[u8]) -> &[u8] {
         ahead = behind;
     }
     let mut last = [b' '; 16];
-    for (byte, copy) in ahead.iter().zip(&mut last) {
-        *copy = *byte;
+    if let Some(room) = last.get_mut(..ahead.len()) {
+        room.copy_from_slice(ahead);
     }
     ahead.get(specials(last).trailing_zeros() as usize..).unwrap_or_default()
 }
