@@ -128,14 +128,14 @@ impl Record {
         object.number("fallback_index", self.fallback_index as u64);
         listed(&mut object, "attempts", &self.attempts);
         object.number("retries", self.retries.into());
-        object.float("latency_ms", self.latency_ms).float("upstream_latency_ms", self.upstream_latency_ms);
+        object.decimal("latency_ms", self.latency_ms).decimal("upstream_latency_ms", self.upstream_latency_ms);
         if self.tools_ms > 0.0 {
-            object.float("tools_ms", self.tools_ms);
+            object.decimal("tools_ms", self.tools_ms);
         }
-        object.float("overhead_ms", self.overhead_ms);
+        object.decimal("overhead_ms", self.overhead_ms);
         for (key, time) in [("first_token_ms", self.first_token_ms), ("inter_token_ms", self.inter_token_ms)] {
             if let Some(time) = time {
-                object.float(key, time);
+                object.decimal(key, time);
             }
         }
         object.number("usage_input", self.usage_input).number("usage_output", self.usage_output);

@@ -240,9 +240,11 @@ impl<'a> Object<'a> {
         self.raw(key, buffer.format(number))
     }
 
-    /// What JSON has no number for (infinity, not a number) is `null`.
-    pub fn float(&mut self, key: &str, number: f64) -> &mut Self {
-        self.serialized(key, &number)
+    /// A number to three decimals, such as milliseconds to the microsecond. What JSON has no number for (infinity, not a number)
+    /// is `null`.
+    pub fn decimal(&mut self, key: &str, number: f64) -> &mut Self {
+        write_decimal(self.key(key), number);
+        self
     }
 
     /// A value that writes itself; `null` if it fails to.
@@ -317,6 +319,27 @@ impl<'a> Array<'a> {
     }
 }
 
+/// Writes a number to three decimals, without those at the end that say nothing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number within those bounds")]
+pub fn write_decimal(out: &mut Vec<u8>, number: f64) {
+    let thousandths = (number * 1e3).round();
+    if !(0.0..1e15).contains(&thousandths) {
+        out.extend_from_slice(
+            serde_json::Number::from_f64(number).map_or("null".to_owned(), |it| it.to_string()).as_bytes(),
+        );
+        return;
+    }
+    let thousandths = thousandths as u64;
+    let mut buffer = itoa::Buffer::new();
+    out.extend_from_slice(buffer.format(thousandths / 1000).as_bytes());
+    // A one in front keeps the zeros behind the point.
+    let decimals = buffer.format(1000 + thousandths % 1000).trim_end_matches('0');
+    if decimals.len() > 1 {
+        out.push(b'.');
+        out.extend_from_slice(decimals.get(1..).unwrap_or_default().as_bytes());
+    }
+}
+
 /// Writes a text between quotes.
 pub fn write_text(out: &mut Vec<u8>, text: &Text) {
     out.push(b'"');
@@ -359,6 +382,27 @@ mod tests {
     fn duplicate_keys_are_refused_and_faults_have_a_place() {
         assert!(decode::<Sample<'_>>(br#"{"a":1,"a":2}"#).unwrap_err().expected.contains("duplicate field"));
         assert_eq!(decode::<Sample<'_>>(br#"{"a":"x"}"#).unwrap_err().pointer, "/a");
+    }
+
+    #[test]
+    fn decimals_have_three_places_at_most() {
+        for (number, written) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (0.001, "0.001"),
+            (12.34, "12.34"),
+            (1.000_4, "1"),
+            (99.999_9, "100"),
+            (100.0, "100"),
+            (86_400_000.25, "86400000.25"),
+            (-1.25, "-1.25"),
+            (f64::NAN, "null"),
+            (f64::INFINITY, "null"),
+        ] {
+            let mut out = Vec::new();
+            write_decimal(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), written);
+        }
     }
 
     #[test]

@@ -200,7 +200,8 @@ const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream, 
 const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 fn fixed_headers(extra: &[(String, String)]) -> Result<HeaderMap, ProviderError> {
-    let mut fixed = HeaderMap::new();
+    // Room for what a call adds: every call's headers begin as a copy of these.
+    let mut fixed = HeaderMap::with_capacity(8);
     for (name, value) in extra {
         let refuse = |reason| ProviderError::Header { name: name.clone(), reason };
         let header = HeaderName::try_from(name.as_str()).map_err(|_| refuse("not a header name"))?;

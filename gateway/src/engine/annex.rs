@@ -1,7 +1,7 @@
 //! The gateway's own facts about one answer: `extra_fields` where the dialect has a place for it, headers everywhere.
 
 use bifrost_providers::Losses;
-use bifrost_providers::json::{Array, Object};
+use bifrost_providers::json::{Array, Object, write_decimal};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
@@ -37,11 +37,21 @@ pub struct ExecutedCall {
     pub truncated_from_bytes: Option<usize>,
 }
 
+/// Room for [`extra_fields`] without losses and tools.
+pub const USUAL: usize = 512;
+
 /// The JSON object that becomes `extra_fields`.
 pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> String {
+    let mut out = Vec::with_capacity(USUAL);
+    write(&mut out, grant, losses, mcp);
+    // Written from texts alone.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Writes [`extra_fields`] to where it belongs.
+pub fn write(out: &mut Vec<u8>, grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) {
     let record = grant.facts();
-    let mut out = Vec::with_capacity(512);
-    let mut fields = Object::new(&mut out);
+    let mut fields = Object::new(out);
     fields
         .str("request_type", record.request_type)
         .str("provider", &record.provider)
@@ -55,7 +65,7 @@ pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> 
         .bool("is_fallback", record.fallback_index > 0)
         .number("fallback_index", record.fallback_index as u64);
     routing.end();
-    fields.float("latency", ms(grant.elapsed())).float("upstream_latency", record.upstream_latency_ms);
+    fields.decimal("latency", ms(grant.elapsed())).decimal("upstream_latency", record.upstream_latency_ms);
     if !losses.is_empty() {
         write_losses(fields.key("losses"), losses);
     }
@@ -63,8 +73,6 @@ pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> 
         fields.serialized("mcp", mcp);
     }
     fields.end();
-    // Written from texts alone.
-    String::from_utf8(out).unwrap_or_default()
 }
 
 fn write_losses(out: &mut Vec<u8>, losses: &Losses) {
@@ -89,7 +97,11 @@ pub fn headers(headers: &mut HeaderMap, grant: &Grant, losses: usize) {
         headers.insert(&names::FALLBACK_INDEX, record.fallback_index.into());
     }
     if record.upstream_latency_ms > 0.0 {
-        set(headers, &names::UPSTREAM_LATENCY_MS, &format!("{:.3}", record.upstream_latency_ms));
+        let mut written = Vec::with_capacity(24);
+        write_decimal(&mut written, record.upstream_latency_ms);
+        if let Ok(value) = HeaderValue::from_bytes(&written) {
+            headers.insert(&names::UPSTREAM_LATENCY_MS, value);
+        }
     }
     if losses > 0 {
         headers.insert(&names::LOSSES, losses.into());

@@ -14,7 +14,7 @@ use bifrost_providers::sse::Event;
 use bifrost_providers::tap::Seen;
 use bifrost_providers::transport::Alarm;
 use bifrost_providers::{Dialect, Failure, Losses};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
@@ -101,7 +101,7 @@ impl RelayBody {
 
     fn release_with_annex(&mut self, out: &mut Gather) {
         let (Some(last), Some(grant)) = (self.last.take(), self.grant.as_ref()) else { return };
-        out.push(with_annex(&last, &annex::extra_fields(grant, &self.losses, None)));
+        out.push(with_annex(&last, |out| annex::write(out, grant, &self.losses, None)));
     }
 
     /// The body ended without its terminator: fine after the finish, a broken stream before.
@@ -219,22 +219,22 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
 /// A whole reply, as it came but for `extra_fields` where the dialect has them.
 pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> Bytes {
     match dialect {
-        Dialect::OpenAiChat => with_annex(&body, &annex::extra_fields(grant, losses, None)),
+        Dialect::OpenAiChat => with_annex(&body, |out| annex::write(out, grant, losses, None)),
         Dialect::AnthropicMessages | Dialect::Gemini => body,
     }
 }
 
-/// The same JSON object (or event around one) with `extra_fields` as its last field.
-pub fn with_annex(body: &Bytes, annex: &str) -> Bytes {
+/// The same JSON object (or event around one) with `extra_fields` as its last field, which `annex` writes.
+pub fn with_annex(body: &Bytes, annex: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let Some(end) = memchr::memrchr(b'}', body) else { return body.clone() };
     let (head, tail) = body.split_at(end);
     let empty = head.trim_ascii_end().ends_with(b"{");
-    let mut out = BytesMut::with_capacity(body.len() + annex.len() + 20);
+    let mut out = Vec::with_capacity(body.len() + annex::USUAL);
     out.extend_from_slice(head);
     out.extend_from_slice(if empty { b"\"extra_fields\":" } else { b",\"extra_fields\":" });
-    out.extend_from_slice(annex.as_bytes());
+    annex(&mut out);
     out.extend_from_slice(tail);
-    out.freeze()
+    out.into()
 }
 
 #[cfg(test)]
@@ -248,7 +248,7 @@ mod tests {
             ("{}", r#"{"extra_fields":{"x":1}}"#),
             ("data: {\"a\":1}\n\n", "data: {\"a\":1,\"extra_fields\":{\"x\":1}}\n\n"),
         ] {
-            assert_eq!(with_annex(&Bytes::from(body), r#"{"x":1}"#), want);
+            assert_eq!(with_annex(&Bytes::from(body), |out| out.extend_from_slice(br#"{"x":1}"#)), want);
         }
     }
 }

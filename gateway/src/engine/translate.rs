@@ -80,7 +80,9 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
-        Dialect::OpenAiChat => super::relay::with_annex(&Bytes::from(draft), &annex),
+        Dialect::OpenAiChat => {
+            super::relay::with_annex(&Bytes::from(draft), |out| out.extend_from_slice(annex.as_bytes()))
+        }
         Dialect::AnthropicMessages | Dialect::Gemini => Bytes::from(draft),
     };
     let mut headers = served.headers.clone();

@@ -151,9 +151,10 @@ impl<'de> Reader<'de> {
     /// The next string without quotes and escapes.
     fn text(&mut self) -> Result<Cow<'de, str>, Fault> {
         let [b'"', inner @ ..] = self.ahead else { return Err(Fault::Syntax) };
-        if let [b'"', behind @ ..] = walk::special(inner) {
-            let quoted = self.to(behind);
-            return Ok(Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()));
+        if let end @ [b'"', behind @ ..] = walk::special(inner) {
+            let place = self.text.len() - inner.len();
+            self.ahead = walk::blanks(behind);
+            return Ok(Cow::Borrowed(self.text.get(place..place + inner.len() - end.len()).unwrap_or_default()));
         }
         serde_json::from_str(self.string()?).map(Cow::Owned).map_err(<Fault as de::Error>::custom)
     }
