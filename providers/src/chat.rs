@@ -11,6 +11,11 @@ use crate::{Dialect, Text};
 /// A raw JSON value, kept byte for byte.
 pub type Raw = Box<RawValue>;
 
+/// Key of [`Extras`] under which a codec keeps, as one object, what only its own dialect needs to spell a thing again: ids of
+/// items, echoes of the request, fields left out. Nobody misses it elsewhere, so it is never a [`crate::Loss`]. No wire has a
+/// field of this name.
+pub const SPELLING: &str = "#spelling";
+
 /// Fields that the canonical model has no place for, in their order, raw.
 #[derive(Clone, Debug, Default)]
 pub struct Extras {
@@ -52,9 +57,11 @@ impl Extras {
     }
 
     /// The names worth a [`crate::Loss`] where they cannot be written: a `null` or `false` says what its absence says, and
-    /// codecs also use a `null` to remember how their own dialect spelt something.
+    /// codecs also use a `null`, or [`SPELLING`], to remember how their own dialect spelt something.
     pub fn telling(&self) -> impl Iterator<Item = &str> {
-        self.iter().filter(|(_, value)| !matches!(value.get(), "null" | "false")).map(|(key, _)| key)
+        self.iter()
+            .filter(|(key, value)| *key != SPELLING && !matches!(value.get(), "null" | "false"))
+            .map(|(key, _)| key)
     }
 }
 
@@ -148,6 +155,9 @@ pub enum ContentForm {
     Null,
     /// No such field.
     Absent,
+    /// The message is not spelt as a message: its parts are an item of a list (OpenAI Responses), which stands at the
+    /// message's own pointer.
+    Item,
 }
 
 /// One piece of a message.

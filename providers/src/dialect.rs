@@ -3,6 +3,7 @@
 pub mod anthropic_messages;
 pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 mod raw;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use crate::{ChatReply, ChatRequest, Failure, Losses};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     OpenAiChat,
+    OpenAiResponses,
     AnthropicMessages,
     /// Google's generateContent.
     Gemini,
@@ -25,6 +27,7 @@ impl Dialect {
     pub fn codec(self) -> &'static dyn Codec {
         match self {
             Self::OpenAiChat => &openai_chat::OpenAiChat,
+            Self::OpenAiResponses => &openai_responses::OpenAiResponses,
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
             Self::Gemini => &gemini::Gemini,
         }
@@ -34,6 +37,7 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai_chat",
+            Self::OpenAiResponses => "openai_responses",
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
         }

@@ -9,6 +9,8 @@ use crate::Dialect;
 pub enum Endpoint {
     /// OpenAI's chat completions, and everyone's who copied them.
     ChatCompletions,
+    /// OpenAI's Responses: create one.
+    Responses,
     /// Anthropic's Messages.
     Messages,
     /// Google's generateContent and streamGenerateContent.
@@ -27,12 +29,14 @@ struct Facts {
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 4] = [Self::ChatCompletions, Self::Messages, Self::GenerateContent, Self::Models];
+    pub const ALL: [Self; 5] =
+        [Self::ChatCompletions, Self::Responses, Self::Messages, Self::GenerateContent, Self::Models];
 
     /// The endpoint that chat in this dialect goes to.
     pub fn chat(dialect: Dialect) -> Self {
         match dialect {
             Dialect::OpenAiChat => Self::ChatCompletions,
+            Dialect::OpenAiResponses => Self::Responses,
             Dialect::AnthropicMessages => Self::Messages,
             Dialect::Gemini => Self::GenerateContent,
         }
@@ -65,6 +69,8 @@ impl Endpoint {
         match self {
             // https://platform.openai.com/docs/api-reference/chat/create
             Self::ChatCompletions => facts(Method::POST, "/v1/chat/completions", chat),
+            // https://platform.openai.com/docs/api-reference/responses/create
+            Self::Responses => facts(Method::POST, "/v1/responses", ["responses", "responses_stream"]),
             // https://docs.anthropic.com/en/api/messages
             Self::Messages => facts(Method::POST, "/v1/messages", chat),
             // https://ai.google.dev/api/generate-content

@@ -13,6 +13,7 @@ mod laws;
 
 pub(crate) use fold::unfold_part;
 pub use fold::{Fold, unfold};
+pub(crate) use fold::{Growing, unfold_parts};
 pub use laws::{Laws, lawful};
 
 use crate::chat::{Extras, Raw};
@@ -21,6 +22,10 @@ use crate::{Dialect, Text};
 
 /// Name of a [`ChatEvent::Foreign`] whose data is `{"index": <choice>, "delta": {<fields of the message>}}`.
 pub const MESSAGE_FIELDS: &str = "choice";
+
+/// Name of a [`ChatEvent::Foreign`] whose data is an object of fields that only pad the next event against eavesdroppers who
+/// measure. To another dialect it is nothing.
+pub const PADDING: &str = "padding";
 
 /// One step of a growing reply.
 #[derive(Clone, Debug)]

@@ -340,6 +340,123 @@ pub fn write_decimal(out: &mut Vec<u8>, number: f64) {
     }
 }
 
+wire! {
+    /// Any object.
+    pub(crate) struct AnyObject<'a> {}
+}
+
+/// Writes one object and remembers its keys, so that `extras` never repeat one.
+#[derive(Debug)]
+pub(crate) struct Sheet<'a> {
+    object: Object<'a>,
+    written: Vec<&'static str>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { object: Object::new(out), written: Vec::new() }
+    }
+
+    /// Writes the key and hands out the place of its value.
+    pub(crate) fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
+        self.written.push(key);
+        self.object.key(key)
+    }
+
+    pub(crate) fn raw(&mut self, key: &'static str, json: &str) -> &mut Self {
+        self.key(key).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    pub(crate) fn text(&mut self, key: &'static str, text: &Text) -> &mut Self {
+        write_text(self.key(key), text);
+        self
+    }
+
+    pub(crate) fn str(&mut self, key: &'static str, plain: &str) -> &mut Self {
+        write_str(self.key(key), plain);
+        self
+    }
+
+    pub(crate) fn number(&mut self, key: &'static str, number: u64) -> &mut Self {
+        let mut buffer = itoa::Buffer::new();
+        self.raw(key, buffer.format(number))
+    }
+
+    pub(crate) fn bool(&mut self, key: &'static str, value: bool) -> &mut Self {
+        self.raw(key, if value { "true" } else { "false" })
+    }
+
+    pub(crate) fn optional_text(&mut self, key: &'static str, text: Option<&Text>) -> &mut Self {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+        self
+    }
+
+    pub(crate) fn optional_raw(&mut self, key: &'static str, raw: Option<&RawValue>) -> &mut Self {
+        if let Some(raw) = raw {
+            self.raw(key, raw.get());
+        }
+        self
+    }
+
+    pub(crate) fn optional_bool(&mut self, key: &'static str, value: Option<bool>) -> &mut Self {
+        if let Some(value) = value {
+            self.bool(key, value);
+        }
+        self
+    }
+
+    pub(crate) fn optional_number(&mut self, key: &'static str, number: Option<u64>) -> &mut Self {
+        if let Some(number) = number {
+            self.number(key, number);
+        }
+        self
+    }
+
+    /// These keys are not to be written by `extras`.
+    pub(crate) fn skip(&mut self, keys: &[&'static str]) -> &mut Self {
+        self.written.extend_from_slice(keys);
+        self
+    }
+
+    pub(crate) fn extras(&mut self, extras: &Extras) -> &mut Self {
+        self.object.extras_except(extras, &self.written);
+        self
+    }
+
+    pub(crate) fn end(self) {
+        self.object.end();
+    }
+}
+
+/// The fields of a raw object; none where it is something else.
+pub(crate) fn fields(raw: Option<&RawValue>) -> Extras {
+    raw.and_then(|raw| decode::<AnyObject<'_>>(raw.get().as_bytes()).ok()).unwrap_or_default().extras
+}
+
+/// A raw object of these fields.
+pub(crate) fn object(extras: &Extras) -> Raw {
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.extras(extras);
+    object.end();
+    written(out)
+}
+
+/// Raw JSON of what was written; `null` should it not be JSON.
+pub(crate) fn written(out: Vec<u8>) -> Raw {
+    String::from_utf8(out).map_or_else(|_| null(), raw)
+}
+
+/// A raw JSON string.
+pub(crate) fn quoted(text: &Text) -> Raw {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_text(&mut out, text);
+    written(out)
+}
+
 /// Writes a text between quotes.
 pub fn write_text(out: &mut Vec<u8>, text: &Text) {
     out.push(b'"');

@@ -18,6 +18,7 @@ pub mod provider;
 pub mod quirk;
 pub mod reply;
 pub mod scan;
+pub mod seal;
 pub mod sse;
 pub mod tap;
 pub mod text;

@@ -17,6 +17,7 @@ use http::StatusCode;
 mod anthropic_messages;
 mod gemini;
 mod openai_chat;
+mod openai_responses;
 
 /// Follows one relayed stream.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub enum Seen {
     Usage,
     /// The provider failed inside its 200. Also a stream that begins with something that is not its dialect.
     Error(Box<Failure>),
-    /// The dialect's own end (`[DONE]`, `message_stop`). Nothing of interest follows.
+    /// The dialect's own end (`[DONE]`, `message_stop`, `response.completed`, which says finish and usage too). Nothing of interest follows.
     Terminal,
 }
 
@@ -86,6 +87,7 @@ impl Tap {
         }
         let seen = match self.dialect {
             Dialect::OpenAiChat => openai_chat::event(&event.frame, self.content, &mut self.facts),
+            Dialect::OpenAiResponses => openai_responses::event(&event.frame, self.content, &mut self.facts),
             Dialect::AnthropicMessages => anthropic_messages::event(&event.frame, self.content, &mut self.facts),
             Dialect::Gemini => gemini::event(&event.frame, self.content, &mut self.facts),
         };
@@ -133,6 +135,7 @@ impl Tap {
 pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
     let read = std::str::from_utf8(body).ok().and_then(|text| match dialect {
         Dialect::OpenAiChat => openai_chat::whole(text),
+        Dialect::OpenAiResponses => openai_responses::whole(text),
         Dialect::AnthropicMessages => anthropic_messages::whole(text),
         Dialect::Gemini => gemini::whole(text),
     });
@@ -295,6 +298,37 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_responses_is_told_apart_event_by_event() {
+        let (words, tap) = tapped(
+            Dialect::OpenAiResponses,
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"gpt-x\",\"status\":\"in_progress\",\"error\":null,\"usage\":null}}\n\n\
+             data: {\"type\":\"response.in_progress\",\"response\":{}}\n\n\
+             data: {\"type\":\"response.output_item.added\",\"item\":{\"type\":\"reasoning\",\"summary\":[]}}\n\n\
+             event: response.content_part.added\ndata: {\"part\":{\"type\":\"output_text\",\"text\":\"\"}}\n\n\
+             event: response.output_text.delta\ndata: {\"delta\":\"\"}\n\n\
+             event: response.output_text.delta\ndata: {\"delta\":\"Hi \\\"error\\\"\"}\n\n\
+             data: {\"type\":\"response.output_text.delta\",\"delta\":\"!\"}\n\n\
+             data: {\"type\":\"response.output_item.done\",\"item\":{\"type\":\"message\"}}\n\n\
+             data: {\"type\":\"tomorrow\"}\n\n\
+             data: {\"type\":\"response.incomplete\",\"response\":{\"status\":\"incomplete\",\"incomplete_details\":{\"reason\":\"max_output_tokens\"},\"usage\":{\"input_tokens\":7,\"input_tokens_details\":{\"cached_tokens\":3},\"output_tokens\":4,\"output_tokens_details\":{\"reasoning_tokens\":2},\"total_tokens\":11}}}\n\n",
+        );
+        let expected = [
+            "preamble", "preamble", "preamble", "preamble", "preamble", "content", "content", "content", "content",
+            "terminal",
+        ];
+        assert_eq!(words, expected);
+        let usage = tap.usage().unwrap();
+        assert_eq!((usage.input, usage.output, usage.cache_read, usage.reasoning), (7, 4, Some(3), Some(2)));
+        assert_eq!(
+            (tap.finish().unwrap().as_escaped(), tap.model().unwrap().as_escaped()),
+            ("max_output_tokens", "gpt-x")
+        );
+        let call =
+            "data: {\"type\":\"response.output_item.added\",\"item\":{\"type\":\"function_call\",\"name\":\"f\"}}\n\n";
+        assert_eq!(tapped(Dialect::OpenAiResponses, call).0, ["content"]);
+    }
+
+    #[test]
     fn a_gemini_stream_is_told_apart_and_ends_with_its_body() {
         let (words, tap) = tapped(
             Dialect::Gemini,
@@ -347,6 +381,18 @@ mod tests {
                 Dialect::OpenAiChat,
                 "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"invalid_model\",\"code\":\"1500\"}\n\n",
                 Rejected,
+                "m",
+            ),
+            (
+                Dialect::OpenAiResponses,
+                "data: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n",
+                Unavailable,
+                "m",
+            ),
+            (
+                Dialect::OpenAiResponses,
+                "event: error\ndata: {\"type\":\"error\",\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}\n\n",
+                RateLimited,
                 "m",
             ),
             (Dialect::OpenAiChat, "data: {\"code\":401,\"message\":\"m\",\"type\":\"Bad\"}\n\n", Credential, "m"),
@@ -424,14 +470,21 @@ mod tests {
                 .error
                 .unwrap();
         assert_eq!((error.kind, error.status.unwrap().as_u16()), (FailureKind::Unavailable, 529));
+        let failed = br#"{"status":"failed","error":{"code":"server_error","message":"m"},"output":[]}"#;
+        assert_eq!(whole(Dialect::OpenAiResponses, failed).error.unwrap().kind, FailureKind::Unavailable);
+        for body in ["{\"choices\":[]}", "{\"output\":7}", "[]"] {
+            let error = whole(Dialect::OpenAiResponses, body.as_bytes()).error.unwrap();
+            assert_eq!(error.kind, FailureKind::Unreadable, "{body}");
+        }
         assert!(whole(Dialect::OpenAiChat, br#"{"error":{"message":"m"}}"#).error.is_some());
         assert!(whole(Dialect::OpenAiChat, br#"{"detail":"Invalid API Key"}"#).error.is_some());
     }
 
     proptest::proptest! {
         #[test]
-        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..5_usize) {
-            let events: [&[u8]; 5] = [
+        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..6_usize) {
+            let events: [&[u8]; 6] = [
+                br#"data: {"type":"response.completed","response":{"status":"completed","model":"m","error":null,"usage":{"input_tokens":1}}}"#,
                 br#"data: {"model":"m","choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
                 br#"data: {"error":{"message":"m","type":"t","code":429,"param":null},"choices":[]}"#,
                 br#"data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":1,"cache_creation":{}}}}"#,
@@ -441,7 +494,7 @@ mod tests {
             let mut event = events[which].to_vec();
             let at = at.index(event.len());
             event[at] = byte;
-            for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
+            for dialect in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini] {
                 let mut splitter = Splitter::new(1 << 20);
                 splitter.push(Bytes::from(event.clone()));
                 let mut tap = Tap::new(dialect);

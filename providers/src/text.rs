@@ -23,6 +23,11 @@ impl Text {
         Some(Self(json.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
     }
 
+    /// A piece of text that is in its escapes already, cut where no escape is.
+    pub(crate) fn from_escaped(escaped: &str) -> Self {
+        Self(escaped.to_owned())
+    }
+
     /// Escapes plain text.
     pub fn from_plain(plain: &str) -> Self {
         let mut quoted = Vec::with_capacity(plain.len() + 2);

@@ -12,8 +12,9 @@ use serde_json::Value;
 #[path = "support/recorded.rs"]
 mod recorded;
 
-const SOURCES: [(&str, Dialect); 3] = [
+const SOURCES: [(&str, Dialect); 4] = [
     ("chat/completions", Dialect::OpenAiChat),
+    ("/responses", Dialect::OpenAiResponses),
     ("/messages", Dialect::AnthropicMessages),
     ("enerateContent", Dialect::Gemini),
 ];
@@ -39,6 +40,13 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
             latest("/prompt_tokens_details/cache_write_tokens").or(latest("/cache_creation_input_tokens")),
             latest("/completion_tokens_details/reasoning_tokens").or(latest("/reasoning_tokens")),
         ),
+        Dialect::OpenAiResponses => (
+            latest("/input_tokens").unwrap_or(0),
+            latest("/output_tokens").unwrap_or(0),
+            latest("/input_tokens_details/cached_tokens"),
+            latest("/input_tokens_details/cache_write_tokens"),
+            latest("/output_tokens_details/reasoning_tokens"),
+        ),
         Dialect::AnthropicMessages => {
             let (read, write) = (latest("/cache_read_input_tokens"), latest("/cache_creation_input_tokens"));
             let input = latest("/input_tokens").unwrap_or(0) + read.unwrap_or(0) + write.unwrap_or(0);
@@ -57,15 +65,24 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
 
 /// Every usage object of a stream's data, in order.
 fn reports(data: &[Value]) -> Vec<Value> {
-    let found =
-        data.iter().flat_map(|data| [data.pointer("/message/usage"), data.get("usage"), data.get("usageMetadata")]);
+    let found = data.iter().flat_map(|data| {
+        [data.pointer("/message/usage"), data.pointer("/response/usage"), data.get("usage"), data.get("usageMetadata")]
+    });
     found.flatten().filter(|usage| usage.is_object()).cloned().collect()
 }
 
 fn finish(data: &Value) -> Option<&str> {
-    ["/choices/0/finish_reason", "/delta/stop_reason", "/stop_reason", "/candidates/0/finishReason"]
-        .iter()
-        .find_map(|pointer| data.pointer(pointer)?.as_str())
+    let words = [
+        "/choices/0/finish_reason",
+        "/delta/stop_reason",
+        "/stop_reason",
+        "/candidates/0/finishReason",
+        "/response/incomplete_details/reason",
+        "/response/status",
+        "/incomplete_details/reason",
+        "/status",
+    ];
+    words.iter().find_map(|pointer| data.pointer(pointer)?.as_str())
 }
 
 /// The events of a body that arrives in chunks of this many bytes.

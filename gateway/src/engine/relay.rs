@@ -211,15 +211,17 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::OpenAiChat => b"data: [DONE]\n\n",
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        // The end of the body is the end.
-        Dialect::Gemini => b"",
+        // The end of the body is the end; the last event of Responses is the response itself, for which nothing stands.
+        Dialect::OpenAiResponses | Dialect::Gemini => b"",
     }
 }
 
 /// A whole reply, as it came but for `extra_fields` where the dialect has them.
 pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> Bytes {
     match dialect {
-        Dialect::OpenAiChat => with_annex(&body, |out| annex::write(out, grant, losses, None)),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            with_annex(&body, |out| annex::write(out, grant, losses, None))
+        }
         Dialect::AnthropicMessages | Dialect::Gemini => body,
     }
 }

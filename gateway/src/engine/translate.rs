@@ -80,7 +80,7 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
-        Dialect::OpenAiChat => {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             super::relay::with_annex(&Bytes::from(draft), |out| out.extend_from_slice(annex.as_bytes()))
         }
         Dialect::AnthropicMessages | Dialect::Gemini => Bytes::from(draft),

@@ -33,7 +33,7 @@ async fn merged(engine: &Engine, prefix: &Prefix, head: &Parts) -> Result<Respon
     let models = all(&state, only).await;
     let visible = models.iter().filter(|model| may_use(principal.as_deref(), model));
     let body = match prefix.dialect {
-        Dialect::OpenAiChat => openai(visible),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => openai(visible),
         Dialect::AnthropicMessages => anthropic(visible),
         Dialect::Gemini => gemini(visible),
     };

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::chat::{Extras, Part, PartKind, Raw, ToolCall};
+use crate::chat::{Extras, Part, PartKind, Raw, SPELLING, ToolCall};
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
-use crate::json::{self, Array, Object, wire};
+use crate::json::{self, Array, fields, object, wire, written};
 use crate::reply::{Choice, Citation, Finish, FinishReason, Usage};
 use crate::{ChatReply, Dialect, Text};
 
@@ -23,9 +23,9 @@ pub struct Fold {
     stop: Extras,
 }
 
-/// A block that grows.
+/// A block that grows into a part.
 #[derive(Clone, Debug)]
-struct Growing {
+pub(crate) struct Growing {
     index: u32,
     choice: u32,
     part: Part,
@@ -43,11 +43,6 @@ struct Growth {
     citations: Vec<Citation>,
     /// Fields of the message, as objects.
     fields: Vec<Raw>,
-}
-
-wire! {
-    /// Any object.
-    struct Fields<'a> {}
 }
 
 wire! {
@@ -71,8 +66,7 @@ impl Fold {
             ChatEvent::Start(start) => self.start = Some(start.clone()),
             ChatEvent::Open { index, choice, block } => {
                 self.choice(*choice);
-                let part = opened(block);
-                self.blocks.push(Growing { index: *index, choice: *choice, part, fields: Vec::new() });
+                self.blocks.push(Growing::open(*index, *choice, block));
             }
             ChatEvent::Delta { index, delta } => self.grow(*index, delta),
             ChatEvent::Close { .. } => {}
@@ -96,10 +90,10 @@ impl Fold {
         let start = self.start.unwrap_or_else(nothing);
         let mut parts: HashMap<u32, Vec<Part>> = HashMap::new();
         for block in self.blocks {
-            let mut part = block.part;
-            join(&mut part.extras, &block.fields);
+            let choice = block.choice;
+            let part = block.into_part();
             if !is_void(&part) {
-                parts.entry(block.choice).or_default().push(part);
+                parts.entry(choice).or_default().push(part);
             }
         }
         let mut choices: Vec<Choice> = self
@@ -141,17 +135,12 @@ impl Fold {
     fn grow(&mut self, index: u32, delta: &Delta) {
         // The newest blocks grow.
         let Some(block) = self.blocks.iter_mut().rfind(|block| block.index == index) else { return };
-        match (delta, &mut block.part.kind) {
-            (Delta::Text(more), PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, .. })
-            | (Delta::Arguments(more), PartKind::ToolCall(ToolCall { arguments: text, .. })) => text.push(more),
-            (Delta::Signature(whole), PartKind::Thinking { signature, .. }) => *signature = Some(whole.clone()),
-            (Delta::Signature(whole), _) => block.part.signature = Some(whole.clone()),
-            (Delta::Logprobs(raw), _) => {
+        match delta {
+            Delta::Logprobs(raw) => {
                 let choice = block.choice;
                 self.choice(choice).logprobs.push(raw.clone());
             }
-            (Delta::Foreign { raw, .. }, _) => block.fields.push(raw.clone()),
-            _ => {}
+            delta => block.grow(delta),
         }
     }
 
@@ -162,6 +151,30 @@ impl Fold {
         if let Ok(MessageFields { index, delta: Some(delta), .. }) = json::decode(data.get().as_bytes()) {
             self.choice(index.unwrap_or(0)).fields.push(delta.to_owned());
         }
+    }
+}
+
+impl Growing {
+    pub(crate) fn open(index: u32, choice: u32, block: &Block) -> Self {
+        Self { index, choice, part: opened(block), fields: Vec::new() }
+    }
+
+    /// Takes growth of the part itself. Log-probabilities belong to its choice.
+    pub(crate) fn grow(&mut self, delta: &Delta) {
+        match (delta, &mut self.part.kind) {
+            (Delta::Text(more), PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, .. })
+            | (Delta::Arguments(more), PartKind::ToolCall(ToolCall { arguments: text, .. })) => text.push(more),
+            (Delta::Signature(whole), PartKind::Thinking { signature, .. }) => *signature = Some(whole.clone()),
+            (Delta::Signature(whole), _) => self.part.signature = Some(whole.clone()),
+            (Delta::Foreign { raw, .. }, _) => self.fields.push(raw.clone()),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn into_part(self) -> Part {
+        let mut part = self.part;
+        join(&mut part.extras, &self.fields);
+        part
     }
 }
 
@@ -206,7 +219,8 @@ fn opened(block: &Block) -> Part {
     }
 }
 
-/// A block that brought nothing is no part: providers open with an empty text, and say no more.
+/// A block that brought nothing is no part: providers open with an empty text, and say no more. Where its dialect spells even
+/// an empty one, it stays.
 fn is_void(part: &Part) -> bool {
     let empty = match &part.kind {
         PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, signature: None } => {
@@ -214,7 +228,7 @@ fn is_void(part: &Part) -> bool {
         }
         _ => false,
     };
-    empty && part.signature.is_none() && part.extras.telling().next().is_none()
+    empty && part.signature.is_none() && part.extras.telling().next().is_none() && part.extras.find(SPELLING).is_none()
 }
 
 // === joining fields ===
@@ -223,8 +237,7 @@ fn is_void(part: &Part) -> bool {
 fn join(extras: &mut Extras, objects: &[Raw]) {
     let mut grown: Vec<(Box<str>, Vec<Raw>)> = Vec::new();
     for object in objects {
-        let fields: Fields<'_> = json::decode(object.get().as_bytes()).unwrap_or_default();
-        for (key, value) in fields.extras.iter() {
+        for (key, value) in fields(Some(object)).iter() {
             match grown.iter_mut().find(|(name, _)| name.as_ref() == key) {
                 Some((_, values)) => values.push(value.to_owned()),
                 None => grown.push((key.into(), extras.remove(key).into_iter().chain([value.to_owned()]).collect())),
@@ -273,18 +286,6 @@ fn list(values: &[Raw]) -> Raw {
     written(out)
 }
 
-fn object(extras: &Extras) -> Raw {
-    let mut out = Vec::new();
-    let mut object = Object::new(&mut out);
-    object.extras(extras);
-    object.end();
-    written(out)
-}
-
-fn written(out: Vec<u8>) -> Raw {
-    String::from_utf8(out).map_or_else(|_| json::null(), json::raw)
-}
-
 // === unfold ===
 
 /// The events that fold to this reply. Parts that no stream carries (media of the caller, tool results) do not occur in a
@@ -304,6 +305,13 @@ pub fn unfold(reply: &ChatReply) -> Vec<ChatEvent> {
     }
     events.push(ChatEvent::Stop { usage: reply.usage.clone(), extras: Extras::default() });
     events
+}
+
+/// The blocks of parts that came in one piece, numbered from `index` on.
+pub(crate) fn unfold_parts(source: Dialect, parts: &[Part], index: &mut u32, events: &mut Vec<ChatEvent>) {
+    for (block, deltas) in parts.iter().filter_map(|part| unfold_part(source, part)) {
+        push_block(events, index, 0, block, deltas);
+    }
 }
 
 fn unfold_choice(source: Dialect, choice: &Choice, index: &mut u32, events: &mut Vec<ChatEvent>) {

@@ -45,7 +45,7 @@ const RESERVED_PREFIXES: &[&str] = &["x-bf-", "x-stainless-"];
 pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
     let own = match upstream {
         Dialect::AnthropicMessages => FORWARDED_TO_ANTHROPIC,
-        Dialect::OpenAiChat => FORWARDED_TO_OPENAI,
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => FORWARDED_TO_OPENAI,
         Dialect::Gemini => FORWARDED_TO_GEMINI,
     };
     pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))

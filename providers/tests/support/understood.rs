@@ -111,7 +111,9 @@ pub(crate) fn openai_asked(body: &Value) -> Asked {
         .map(|function| (text(&function["name"]), function["description"].clone(), schema(&function["parameters"])))
         .collect();
     asked.choice = match &body["tool_choice"] {
-        Value::Object(choice) => json!(text(&choice["function"]["name"])),
+        Value::Object(choice) => {
+            json!(choice.get("function").map(|function| text(&function["name"])).unwrap_or_default())
+        }
         Value::String(word) => json!(format!(":{word}")),
         _ => Value::Null,
     };

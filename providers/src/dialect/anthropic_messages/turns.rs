@@ -6,8 +6,9 @@
 
 use super::block::{self, is_blank, obstacle};
 use super::wire::{Crossing, NO_COUNTERPART, OWN};
-use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role};
+use crate::chat::{ContentForm, Message, Part, PartKind, Role};
 use crate::json::{Array, Object};
+use crate::seal::{self, Origin};
 use crate::{ChatRequest, Dialect, Text};
 
 /// Where a decoded top-level `system` stands.
@@ -79,11 +80,14 @@ impl<'a> Conversation<'a> {
             Role::System | Role::Developer => "system",
             Role::User | Role::Tool => "user",
         };
+        let before = crossing.losses.len();
         let pieces: Vec<Piece<'a>> =
             pieces_of(self.source, message).filter(|piece| crossing.native || piece.crosses(crossing)).collect();
         lose_message_fields(message, crossing);
         if pieces.is_empty() && !crossing.native {
-            crossing.losses.push(&message.pointer, "anthropic_messages refuses an empty message");
+            if crossing.losses.len() == before {
+                crossing.losses.push(&message.pointer, "anthropic_messages refuses an empty message");
+            }
             return;
         }
         match self.turns.last_mut() {
@@ -206,7 +210,7 @@ impl Piece<'_> {
             PartKind::Thinking { signature, .. } if signature.as_ref().is_none_or(Text::is_empty) => {
                 Some("thinking without a signature cannot be replayed")
             }
-            PartKind::Thinking { .. } | PartKind::Redacted { .. } if !is_replayable(&self.part.extras) => {
+            PartKind::Thinking { .. } | PartKind::Redacted { .. } if !is_replayable(self.part) => {
                 Some("reasoning sealed by another provider cannot be replayed")
             }
             _ => obstacle(self.part),
@@ -222,6 +226,7 @@ impl Piece<'_> {
         let pointer = &self.message.pointer;
         let before = self.message.parts.iter().take(self.at);
         match &self.part.kind {
+            _ if self.message.content == ContentForm::Item => pointer.clone(),
             _ if self.message_is_ours() => format!("{pointer}/content/{}", self.at),
             _ if self.source == Dialect::Gemini => format!("{pointer}/{}/{}", self.source.parts_field(), self.at),
             PartKind::ToolCall(_) => {
@@ -250,9 +255,15 @@ fn pieces_of(source: Dialect, message: &Message) -> impl Iterator<Item = Piece<'
     (0..).zip(&message.parts).map(move |(at, part)| Piece { source, part, message, at })
 }
 
-/// Where reasoning says who sealed it (`format`, as in `anthropic-claude-v1`), only Anthropic's own opens again.
-fn is_replayable(extras: &Extras) -> bool {
-    let format = extras.find(SEAL).and_then(Text::from_raw);
+/// Where reasoning says who sealed it (its seal itself, or `format`, as in `anthropic-claude-v1`), only Anthropic's own opens
+/// again.
+fn is_replayable(part: &Part) -> bool {
+    if let PartKind::Thinking { signature: Some(seal), .. } | PartKind::Redacted { data: seal } = &part.kind
+        && matches!(seal::open(seal), Some((Origin::OpenAi, _)))
+    {
+        return false;
+    }
+    let format = part.extras.find(SEAL).and_then(Text::from_raw);
     format.is_none_or(|format| format.as_escaped().starts_with("anthropic"))
 }
 

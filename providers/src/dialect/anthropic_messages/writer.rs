@@ -14,7 +14,7 @@ use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, usage};
 use crate::chat::Extras;
 use crate::dialect::Problem;
-use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
+use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, PADDING, Start};
 use crate::json::Object;
 use crate::reply::{Finish, Usage};
 use crate::{EventWriter, Losses, Text};
@@ -224,6 +224,7 @@ impl Writer {
                 out.extend_from_slice(data.get().as_bytes());
                 out.extend_from_slice(b"\n\n");
             }
+            Some(name) if name.as_escaped() == PADDING => {}
             Some(name) => self.crossing().lose(format!("/{}", pointer_key(&name.to_plain()))),
             None if of_message => {
                 let fields = fields_of(data).remove("delta").map(|delta| fields_of(&delta)).unwrap_or_default();

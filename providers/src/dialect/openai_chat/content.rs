@@ -6,6 +6,7 @@
 
 use serde_json::value::RawValue;
 
+use super::media::{audio_format, audio_mime, from_url, write_url};
 use super::wire::{self, Sheet, fields, object, quoted};
 use crate::chat::{ContentForm, Extras, Media, MediaSource, Part, PartKind};
 use crate::json::{self, Array, decode, decode_at};
@@ -97,10 +98,7 @@ fn decode_audio(raw: &RawValue, extras: &mut Extras) -> Option<PartKind> {
         return Some(PartKind::Audio(Media { source, ..Media::default() }));
     }
     let wire::InputAudio { data, format, extras: inner, .. } = decode(raw.get().as_bytes()).ok()?;
-    let mime = format.as_ref().map(|format| match format.as_escaped() {
-        "mp3" => "audio/mpeg".into(),
-        other => Text::from_plain(&format!("audio/{other}")),
-    });
+    let mime = format.as_ref().map(audio_mime);
     if let Some(format) = format {
         extras.remember(FORMAT, quoted(&format));
     }
@@ -142,19 +140,6 @@ fn decode_thinking(raw: &RawValue, extras: &mut Extras) -> Option<PartKind> {
 fn keep_inner(extras: &mut Extras, key: &'static str, inner: &Extras) {
     if !inner.is_empty() {
         extras.push(key, object(inner));
-    }
-}
-
-/// A `data:` URL with Base64 gives its bytes and media type; anything else stays an address.
-fn from_url(url: Text) -> (MediaSource, Option<Text>) {
-    // Some encoders escape the slash of `image/png`.
-    let url = if url.as_escaped().contains('\\') { Text::from_plain(&url.to_plain()) } else { url };
-    let inline = url.as_escaped().strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    match inline {
-        Some((mime, data)) if !mime.contains([';', ',', '\\']) => {
-            (MediaSource::Base64(Text::from_plain(data)), Some(Text::from_plain(mime)))
-        }
-        _ => (MediaSource::Url(url), None),
     }
 }
 
@@ -279,15 +264,6 @@ fn encode_audio(sheet: &mut Sheet<'_>, media: &Media, extras: &Extras) {
     audio.end();
 }
 
-/// OpenAI's name of an audio media type; the subtype where it has none of its own.
-fn audio_format(mime: &str) -> &str {
-    match mime {
-        "audio/mpeg" => "mp3",
-        "audio/x-wav" | "audio/wave" => "wav",
-        other => other.strip_prefix("audio/").unwrap_or(other),
-    }
-}
-
 fn encode_file(sheet: &mut Sheet<'_>, media: &Media, inner: Option<&RawValue>) {
     if let MediaSource::Plain(text) = &media.source {
         // Plain text needs no file around it.
@@ -305,21 +281,6 @@ fn encode_file(sheet: &mut Sheet<'_>, media: &Media, inner: Option<&RawValue>) {
     }
     file.extras(&fields(inner));
     file.end();
-}
-
-/// Writes an address, or the bytes as a `data:` URL.
-fn write_url(out: &mut Vec<u8>, media: &Media) {
-    match &media.source {
-        MediaSource::Base64(data) => {
-            out.extend_from_slice(b"\"data:");
-            out.extend_from_slice(media.mime.as_ref().map_or("", Text::as_escaped).as_bytes());
-            out.extend_from_slice(b";base64,");
-            out.extend_from_slice(data.as_escaped().as_bytes());
-            out.push(b'"');
-        }
-        MediaSource::Url(url) | MediaSource::FileId(url) | MediaSource::Plain(url) => json::write_text(out, url),
-        MediaSource::Absent => out.extend_from_slice(b"null"),
-    }
 }
 
 fn is_null(raw: Option<&RawValue>) -> bool {

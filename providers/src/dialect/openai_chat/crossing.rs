@@ -6,11 +6,15 @@
 use super::content::unsayable;
 use super::message::untold;
 use crate::chat::{
-    ContentForm, Extras, MaxTokens, Media, MediaSource, Message, Part, PartKind, Reasoning, ResponseFormat, Sampling,
-    Tool, ToolChoice, ToolKind, ToolResult,
+    ContentForm, Extras, MaxTokens, Media, MediaSource, Message, Part, PartKind, Reasoning, ResponseFormat, Role,
+    Sampling, Tool, ToolChoice, ToolKind, ToolResult,
 };
+use crate::dialect::openai_responses::sibling;
 use crate::reply::{Choice, FinishReason, Usage};
-use crate::{ChatReply, ChatRequest, Losses, Text};
+use crate::{ChatReply, ChatRequest, Dialect, Losses, Text};
+
+/// The tier that served a request: the same field in both of OpenAI's dialects.
+const TIER: &str = "service_tier";
 
 const NO_COUNTERPART: &str = "openai_chat has no counterpart";
 
@@ -26,25 +30,31 @@ const FILE_NAME: &str = "document";
 /// Carries over and keeps the account of what stays behind.
 #[derive(Debug)]
 pub(super) struct Crossing<'a> {
+    /// Where it comes from.
+    source: Dialect,
     losses: &'a mut Losses,
     /// Where the caller's messages list their parts.
     list: &'static str,
 }
 
 impl<'a> Crossing<'a> {
-    pub(super) fn new(losses: &'a mut Losses) -> Self {
-        Self { losses, list: "content" }
+    pub(super) fn new(source: Dialect, losses: &'a mut Losses) -> Self {
+        Self { source, losses, list: source.parts_field() }
     }
 
     // === requests ===
 
     pub(super) fn request(&mut self, from: &ChatRequest) -> ChatRequest {
-        self.list = from.source.parts_field();
-        self.leave("", &from.extras);
+        let mut rest = from.extras.clone();
+        let extras = match from.source {
+            Dialect::OpenAiResponses => sibling::request_to_chat(&mut rest),
+            _ => Extras::default(),
+        };
+        self.leave("", &rest);
         ChatRequest {
             source: from.source,
             model: from.model.clone(),
-            messages: from.messages.iter().map(|message| self.message(message)).collect(),
+            messages: self.messages(&from.messages),
             tools: from.tools.iter().enumerate().filter_map(|(at, tool)| self.tool(at, tool)).collect(),
             tool_choice: from.tool_choice.as_ref().and_then(|choice| self.tool_choice(choice)),
             parallel_tool_calls: from.parallel_tool_calls,
@@ -56,16 +66,37 @@ impl<'a> Crossing<'a> {
             user: from.user.clone(),
             stream: from.stream,
             include_usage: from.include_usage,
-            extras: Extras::default(),
+            extras,
         }
+    }
+
+    /// Messages of which nothing can be said are left out. Where a turn is spelt as a list of items, its calls and its words
+    /// belong in one message here.
+    fn messages(&mut self, from: &[Message]) -> Vec<Message> {
+        let mut messages: Vec<Message> = Vec::with_capacity(from.len());
+        let mut items = false;
+        for source in from {
+            let message = self.message(source);
+            if message.parts.is_empty() && !source.parts.is_empty() {
+                continue;
+            }
+            let is_item = source.content == ContentForm::Item;
+            match messages.last_mut() {
+                Some(last) if (is_item || items) && [last.role, message.role] == [Role::Assistant; 2] => {
+                    last.parts.extend(message.parts);
+                    last.content = content_form(&last.parts);
+                }
+                _ => messages.push(message),
+            }
+            items = is_item;
+        }
+        messages
     }
 
     fn message(&mut self, from: &Message) -> Message {
         self.leave(&from.pointer, &from.extras);
         let parts = self.parts(&from.parts, from.content, &from.pointer);
-        let says_nothing = parts.iter().all(|part| !matches!(part.kind, PartKind::Text(_) | PartKind::Image(_)));
-        let calls = parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall(_)));
-        let content = if says_nothing && calls { ContentForm::Null } else { plain_where_it_fits(&parts) };
+        let content = content_form(&parts);
         let pointer = from.pointer.clone();
         Message { role: from.role, parts, content, name: from.name.clone(), extras: Extras::default(), pointer }
     }
@@ -74,6 +105,7 @@ impl<'a> Crossing<'a> {
         let list = self.list;
         let place = |at: usize| match form {
             ContentForm::Parts => format!("{pointer}/{list}/{at}"),
+            ContentForm::Item => pointer.to_owned(),
             _ => format!("{pointer}/content"),
         };
         parts.iter().enumerate().filter_map(|(at, part)| self.part(part, &place(at))).collect()
@@ -81,7 +113,8 @@ impl<'a> Crossing<'a> {
 
     /// The part without marks of its dialect, or `None` where it cannot be said.
     fn part(&mut self, part: &Part, pointer: &str) -> Option<Part> {
-        if let Some(reason) = unsayable(&part.kind) {
+        let of_sibling = self.source == Dialect::OpenAiResponses && is_file_id(&part.kind);
+        if let Some(reason) = unsayable(&part.kind).filter(|_| !of_sibling) {
             self.losses.push(pointer, reason);
             return None;
         }
@@ -118,7 +151,8 @@ impl<'a> Crossing<'a> {
                 PartKind::Text(text.clone())
             }
             (_, name) => {
-                let name = name.clone().or_else(|| Some(FILE_NAME.into()));
+                let inline = matches!(from.source, MediaSource::Base64(_));
+                let name = name.clone().or_else(|| inline.then(|| FILE_NAME.into()));
                 PartKind::File(Media { name, ..from.clone() })
             }
         }
@@ -126,9 +160,16 @@ impl<'a> Crossing<'a> {
 
     fn tool(&mut self, at: usize, from: &Tool) -> Option<Tool> {
         let pointer = format!("/tools/{at}");
-        let ToolKind::Function(function) = &from.kind else {
-            self.losses.push(pointer, NO_COUNTERPART);
-            return None;
+        let function = match &from.kind {
+            ToolKind::Function(function) => function,
+            ToolKind::Foreign(source, raw) => {
+                let Some(own) = sibling::tool_to_chat(*source, raw) else {
+                    self.losses.push(pointer, NO_COUNTERPART);
+                    return None;
+                };
+                let kind = ToolKind::Foreign(Dialect::OpenAiChat, own);
+                return Some(Tool { kind, cache: None, extras: Extras::default() });
+            }
         };
         if from.cache.is_some() {
             self.losses.push(format!("{pointer}/cache_control"), NO_COUNTERPART);
@@ -138,11 +179,12 @@ impl<'a> Crossing<'a> {
     }
 
     fn tool_choice(&mut self, from: &ToolChoice) -> Option<ToolChoice> {
-        if let ToolChoice::Foreign(..) = from {
+        let ToolChoice::Foreign(source, raw) = from else { return Some(from.clone()) };
+        let own = sibling::choice_to_chat(*source, raw);
+        if own.is_none() {
             self.losses.push("/tool_choice", NO_COUNTERPART);
-            return None;
         }
-        Some(from.clone())
+        own.map(|raw| ToolChoice::Foreign(Dialect::OpenAiChat, raw))
     }
 
     fn sampling(&mut self, from: &Sampling) -> Sampling {
@@ -156,7 +198,7 @@ impl<'a> Crossing<'a> {
         match from {
             ResponseFormat::Text | ResponseFormat::Json => Some(from.clone()),
             ResponseFormat::Schema { name, description, schema, strict, extras } => {
-                self.leave("/output_config/format", extras);
+                self.leave(self.place_of_format(), extras);
                 Some(ResponseFormat::Schema {
                     name: name.clone().or_else(|| Some(SCHEMA_NAME.into())),
                     description: description.clone(),
@@ -166,15 +208,19 @@ impl<'a> Crossing<'a> {
                 })
             }
             ResponseFormat::Foreign(..) => {
-                self.losses.push("/output_config/format", NO_COUNTERPART);
+                self.losses.push(self.place_of_format(), NO_COUNTERPART);
                 None
             }
         }
     }
 
+    fn place_of_format(&self) -> &'static str {
+        if self.source == Dialect::OpenAiResponses { "/text/format" } else { "/output_config/format" }
+    }
+
     /// OpenAI has efforts only. A budget of tokens is said as the effort nearest to it; an effort is never changed.
     fn reasoning(&mut self, from: &Reasoning) -> Option<Reasoning> {
-        self.leave("/thinking", &from.extras);
+        self.leave(if self.source == Dialect::OpenAiResponses { "/reasoning" } else { "/thinking" }, &from.extras);
         let effort = match (&from.effort, from.budget) {
             (Some(effort), budget) => {
                 if budget.is_some() {
@@ -202,11 +248,16 @@ impl<'a> Crossing<'a> {
     // === replies ===
 
     pub(super) fn reply(&mut self, from: &ChatReply) -> ChatReply {
-        self.leave("", &from.extras);
+        let mut rest = from.extras.clone();
+        let mut extras = Extras::default();
+        if let Some(tier) = rest.remove(TIER).filter(|_| self.source == Dialect::OpenAiResponses) {
+            extras.push(TIER, tier);
+        }
+        self.leave("", &rest);
         ChatReply {
             choices: from.choices.iter().map(|choice| self.choice(choice)).collect(),
             usage: from.usage.clone().map(|usage| Usage { raw: None, ..usage }),
-            extras: Extras::default(),
+            extras,
             ..from.clone()
         }
     }
@@ -218,16 +269,25 @@ impl<'a> Crossing<'a> {
             let raw = from.finish.raw.as_ref().map(Text::to_plain).unwrap_or_default();
             self.losses.push("/stop_reason", format!("openai_chat has no finish reason `{raw}`"));
         }
-        let parts = self.parts(&from.parts, ContentForm::Parts, "");
+        let (beside, parts) = if self.source == Dialect::OpenAiResponses {
+            sibling::beside_message(&from.parts)
+        } else {
+            (sibling::Beside::default(), from.parts.clone())
+        };
+        let parts = self.parts(&parts, ContentForm::Parts, "");
+        let mut message_extras = Extras::default();
+        if let Some(annotations) = beside.annotations {
+            message_extras.push("annotations", annotations);
+        }
         Choice {
             index: from.index,
             parts,
             finish: from.finish.clone(),
             // The canonical shape of both is made after ours.
-            logprobs: from.logprobs.clone(),
+            logprobs: from.logprobs.clone().or(beside.logprobs),
             citations: from.citations.clone(),
             extras: Extras::default(),
-            message_extras: Extras::default(),
+            message_extras,
         }
     }
 
@@ -239,9 +299,21 @@ impl<'a> Crossing<'a> {
     }
 }
 
+/// An image or a document in OpenAI's own store, which both of its dialects name.
+fn is_file_id(kind: &PartKind) -> bool {
+    matches!(kind, PartKind::Image(media) | PartKind::File(media) if matches!(media.source, MediaSource::FileId(_)))
+}
+
 /// A key as a token of a JSON pointer.
 fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+/// A message that only calls has no content.
+fn content_form(parts: &[Part]) -> ContentForm {
+    let says_nothing = parts.iter().all(|part| !matches!(part.kind, PartKind::Text(_) | PartKind::Image(_)));
+    let calls = parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall(_)));
+    if says_nothing && calls { ContentForm::Null } else { plain_where_it_fits(parts) }
 }
 
 /// A single text is a plain string, which every OpenAI-alike reads.
@@ -264,7 +336,7 @@ fn max_tokens(model: &Text, limit: MaxTokens) -> MaxTokens {
 }
 
 /// Up to 2,048 tokens is what providers' own tables call low, up to 12,288 medium.
-fn nearest_effort(budget: u64) -> &'static str {
+pub(in crate::dialect) fn nearest_effort(budget: u64) -> &'static str {
     match budget {
         0..=2048 => "low",
         2049..=12_288 => "medium",

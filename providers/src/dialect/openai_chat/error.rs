@@ -38,7 +38,7 @@ const UNSAID: StatusCode = StatusCode::BAD_GATEWAY;
 /// Longest message taken from a body that is no JSON.
 const MAX_MESSAGE: usize = 500;
 
-pub(super) fn encode_error(problem: &Problem) -> Vec<u8> {
+pub(in crate::dialect) fn encode_error(problem: &Problem) -> Vec<u8> {
     let mut out = Vec::new();
     let mut sheet = Sheet::new(&mut out);
     sheet.bool("is_bifrost_error", false).number("status_code", problem.status.as_u16().into());
@@ -60,7 +60,7 @@ pub(super) fn encode_error(problem: &Problem) -> Vec<u8> {
 }
 
 /// What an error answer means. A 2xx with an error inside gets the status that the error stands for.
-pub(super) fn decode_error(status: StatusCode, body: &[u8]) -> Failure {
+pub(in crate::dialect) fn decode_error(status: StatusCode, body: &[u8]) -> Failure {
     let facts = Facts::read(body);
     let status = if status.is_success() { facts.status().unwrap_or(status) } else { status };
     let kind = kind(status);
@@ -74,7 +74,7 @@ pub(super) fn decode_error(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 /// An error object in the middle of a stream, which has no status of its own.
-pub(super) fn decode_stream_error(body: &[u8]) -> Failure {
+pub(in crate::dialect) fn decode_stream_error(body: &[u8]) -> Failure {
     decode_error(Facts::read(body).status().unwrap_or(UNSAID), body)
 }
 

@@ -23,7 +23,7 @@ const DETAILS: &str = "reasoning_details";
 const CALLS: &str = "tool_calls";
 
 /// Where a call carries what only its provider understands.
-pub(super) const EXTRA_CONTENT: &str = "extra_content";
+pub(in crate::dialect) const EXTRA_CONTENT: &str = "extra_content";
 
 /// What a message says, and the fields that say nothing canonical.
 #[derive(Debug)]
@@ -331,13 +331,13 @@ fn encode_call(out: &mut Vec<u8>, part: &Part, at: usize) {
 
 /// Google's signature over the thought behind a call, where its OpenAI-compatible API puts it
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>).
-fn thought_signature(extras: &Extras) -> Option<Text> {
+pub(in crate::dialect) fn thought_signature(extras: &Extras) -> Option<Text> {
     let google = fields(extras.find(EXTRA_CONTENT)).remove("google")?;
     fields(Some(&google)).remove("thought_signature").and_then(|signature| Text::from_raw(&signature))
 }
 
 /// Writes the object that [`thought_signature`] reads.
-pub(super) fn encode_thought_signature(out: &mut Vec<u8>, signature: &Text) {
+pub(in crate::dialect) fn encode_thought_signature(out: &mut Vec<u8>, signature: &Text) {
     let mut content = Sheet::new(out);
     let mut google = Sheet::new(content.key("google"));
     google.text("thought_signature", signature);

@@ -5,9 +5,10 @@
 
 mod calls;
 mod content;
-mod crossing;
-mod error;
-mod message;
+pub(super) mod crossing;
+pub(super) mod error;
+pub(super) mod media;
+pub(super) mod message;
 pub(crate) mod reply;
 mod request;
 mod stream;

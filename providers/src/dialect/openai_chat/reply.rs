@@ -101,7 +101,7 @@ fn remember_form(extras: &mut Extras, form: ContentForm, parts: &[Part]) {
         ContentForm::Plain if silent => extras.push("content", json::raw("\"\"".into())),
         ContentForm::Parts => extras.push("content", json::raw("[]".into())),
         ContentForm::Absent => extras.push("content", json::raw(ABSENT.into())),
-        ContentForm::Plain => {}
+        ContentForm::Plain | ContentForm::Item => {}
     }
 }
 
@@ -204,7 +204,7 @@ impl Counts {
 
 pub(super) fn encode_reply(reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
     let own = reply.source == Dialect::OpenAiChat;
-    let crossed = (!own).then(|| Crossing::new(losses).reply(reply));
+    let crossed = (!own).then(|| Crossing::new(reply.source, losses).reply(reply));
     let reply = crossed.as_ref().unwrap_or(reply);
     let mut out = Vec::with_capacity(1024);
     let mut sheet = Sheet::new(&mut out);

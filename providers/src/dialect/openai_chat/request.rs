@@ -172,7 +172,7 @@ fn decode_tool(raw: &RawValue, pointer: &str) -> Result<Tool, Malformed> {
     let is_function = decode_at::<wire::Typed<'_>>(raw, pointer)
         .is_ok_and(|tool| tool.kind.is_some_and(|kind| kind.as_str() == "function") && tool.function.is_some());
     if !is_function {
-        let _object: wire::Fields<'_> = decode_at(raw, pointer)?;
+        let _object: json::AnyObject<'_> = decode_at(raw, pointer)?;
         let kind = ToolKind::Foreign(Dialect::OpenAiChat, raw.to_owned());
         return Ok(Tool { kind, cache: None, extras: Extras::default() });
     }
@@ -234,7 +234,8 @@ fn decode_response_format(raw: &RawValue) -> ResponseFormat {
 // === encode ===
 
 pub(super) fn encode_request(request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
-    let crossed = (request.source != Dialect::OpenAiChat).then(|| Crossing::new(losses).request(request));
+    let crossed =
+        (request.source != Dialect::OpenAiChat).then(|| Crossing::new(request.source, losses).request(request));
     let request = crossed.as_ref().unwrap_or(request);
     let mut out = Vec::with_capacity(1024);
     let mut sheet = Sheet::new(&mut out);

@@ -16,17 +16,14 @@ use super::reply::{decode_usage, finish};
 use super::wire::{self, object};
 use crate::chat::{Extras, Part, PartKind, Raw};
 use crate::dialect::Frame;
-use crate::event::{Block, Delta, MESSAGE_FIELDS, Start};
+use crate::event::{Block, Delta, MESSAGE_FIELDS, PADDING, Start};
 use crate::failure::FailureKind;
 use crate::json::{self, decode};
 use crate::reply::{Finish, FinishReason, Usage};
 use crate::{ChatEvent, Dialect, EventReader, Failure, Text};
 
 /// Fields of a chunk that only pad it against eavesdroppers who measure (OpenAI, Mistral).
-const PADDING: [&str; 2] = ["obfuscation", "p"];
-
-/// Name of the event that carries padding.
-pub(super) const PADDING_EVENT: &str = "padding";
+const PADDING_FIELDS: [&str; 2] = ["obfuscation", "p"];
 
 /// The reader. See the module.
 #[derive(Debug, Default)]
@@ -187,7 +184,7 @@ impl Reader {
             if value.get() == "null" || self.seen.find(key).is_some_and(|seen| seen.get() == value.get()) {
                 continue;
             }
-            if PADDING.contains(&key) {
+            if PADDING_FIELDS.contains(&key) {
                 padding.push(key, value.to_owned());
                 continue;
             }
@@ -202,7 +199,7 @@ impl Reader {
                 }
             };
             pass(None, &changed);
-            pass(Some(PADDING_EVENT.into()), &padding);
+            pass(Some(PADDING.into()), &padding);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The wire objects of OpenAI chat completions, field by field, and [`Sheet`], which writes them.
+//! The wire objects of OpenAI chat completions, field by field.
 //!
 //! Source: OpenAI's API reference, and for what other providers add (reasoning, content chunks, legacy functions) what their
 //! servers were recorded to send.
@@ -6,8 +6,9 @@
 use serde_json::value::RawValue;
 
 use crate::Text;
-use crate::chat::{Extras, Raw};
-use crate::json::{Object, Str, wire};
+use crate::chat::Raw;
+pub(super) use crate::json::{Sheet, fields, object, quoted};
+use crate::json::{Str, wire};
 
 wire! {
     pub(super) struct Request<'a> {
@@ -246,121 +247,4 @@ wire! {
         "index" => index: u32,
         "delta" => delta: &'a RawValue,
     }
-}
-
-wire! {
-    /// Any object.
-    pub(super) struct Fields<'a> {}
-}
-
-/// Writes one object and remembers its keys, so that `extras` never repeat one.
-#[derive(Debug)]
-pub(super) struct Sheet<'a> {
-    object: Object<'a>,
-    written: Vec<&'static str>,
-}
-
-impl<'a> Sheet<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { object: Object::new(out), written: Vec::new() }
-    }
-
-    /// Writes the key and hands out the place of its value.
-    pub(super) fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
-        self.written.push(key);
-        self.object.key(key)
-    }
-
-    pub(super) fn raw(&mut self, key: &'static str, json: &str) -> &mut Self {
-        self.key(key).extend_from_slice(json.as_bytes());
-        self
-    }
-
-    pub(super) fn text(&mut self, key: &'static str, text: &Text) -> &mut Self {
-        crate::json::write_text(self.key(key), text);
-        self
-    }
-
-    pub(super) fn str(&mut self, key: &'static str, plain: &str) -> &mut Self {
-        crate::json::write_str(self.key(key), plain);
-        self
-    }
-
-    pub(super) fn number(&mut self, key: &'static str, number: u64) -> &mut Self {
-        let mut buffer = itoa::Buffer::new();
-        self.raw(key, buffer.format(number))
-    }
-
-    pub(super) fn bool(&mut self, key: &'static str, value: bool) -> &mut Self {
-        self.raw(key, if value { "true" } else { "false" })
-    }
-
-    pub(super) fn optional_text(&mut self, key: &'static str, text: Option<&Text>) -> &mut Self {
-        if let Some(text) = text {
-            self.text(key, text);
-        }
-        self
-    }
-
-    pub(super) fn optional_raw(&mut self, key: &'static str, raw: Option<&RawValue>) -> &mut Self {
-        if let Some(raw) = raw {
-            self.raw(key, raw.get());
-        }
-        self
-    }
-
-    pub(super) fn optional_bool(&mut self, key: &'static str, value: Option<bool>) -> &mut Self {
-        if let Some(value) = value {
-            self.bool(key, value);
-        }
-        self
-    }
-
-    pub(super) fn optional_number(&mut self, key: &'static str, number: Option<u64>) -> &mut Self {
-        if let Some(number) = number {
-            self.number(key, number);
-        }
-        self
-    }
-
-    /// These keys are not to be written by `extras`.
-    pub(super) fn skip(&mut self, keys: &[&'static str]) -> &mut Self {
-        self.written.extend_from_slice(keys);
-        self
-    }
-
-    pub(super) fn extras(&mut self, extras: &Extras) -> &mut Self {
-        self.object.extras_except(extras, &self.written);
-        self
-    }
-
-    pub(super) fn end(self) {
-        self.object.end();
-    }
-}
-
-/// The fields of a raw object; none where it is something else.
-pub(super) fn fields(raw: Option<&RawValue>) -> Extras {
-    raw.and_then(|raw| crate::json::decode::<Fields<'_>>(raw.get().as_bytes()).ok()).unwrap_or_default().extras
-}
-
-/// A raw object of these fields.
-pub(super) fn object(extras: &Extras) -> Raw {
-    let mut out = Vec::new();
-    let mut object = Object::new(&mut out);
-    object.extras(extras);
-    object.end();
-    raw(out)
-}
-
-/// Raw JSON of what was written; `null` should it not be JSON.
-pub(super) fn raw(out: Vec<u8>) -> Raw {
-    String::from_utf8(out).map_or_else(|_| crate::json::null(), crate::json::raw)
-}
-
-/// A raw JSON string.
-pub(super) fn quoted(text: &Text) -> Raw {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    crate::json::write_text(&mut out, text);
-    raw(out)
 }

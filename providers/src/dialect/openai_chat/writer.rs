@@ -8,11 +8,11 @@ use super::crossing::SIGNATURE_OVER_CALLS_ONLY;
 use super::error::encode_error;
 use super::message::{EXTRA_CONTENT, LEGACY, REASONING, encode_detail, encode_thought_signature};
 use super::reply::{ANNOTATIONS, encode_citations, encode_finish, encode_usage};
-use super::stream::PADDING_EVENT;
 use super::wire::{self, Sheet, fields};
 use crate::chat::{Extras, Part, PartKind};
+use crate::dialect::openai_responses::sibling;
 use crate::dialect::{EventWriter, Problem, WriterOptions};
-use crate::event::{Block, Delta, MESSAGE_FIELDS, Start};
+use crate::event::{Block, Delta, MESSAGE_FIELDS, PADDING, Start};
 use crate::json::{Object, decode, write_text};
 use crate::reply::{Finish, Usage};
 use crate::{ChatEvent, Dialect, Losses, Text};
@@ -181,6 +181,16 @@ impl Writer {
                 let inner = raw.get().strip_prefix('{').and_then(|raw| raw.strip_suffix('}')).unwrap_or_default();
                 body.extend_from_slice(format!("\"tool_calls\":[{{\"index\":{position},{inner}}}]").as_bytes());
             }
+            (Delta::Foreign { source: Dialect::OpenAiResponses, raw }, Kind::Text) => {
+                let (beside, rest) = sibling::beside_text(raw);
+                self.lose(&rest);
+                if let Some(logprobs) = beside.logprobs {
+                    self.logprobs(choice, logprobs.get(), out);
+                }
+                let Some(annotations) = beside.annotations else { return };
+                body.extend_from_slice(b"\"annotations\":");
+                body.extend_from_slice(annotations.get().as_bytes());
+            }
             (Delta::Foreign { raw, .. }, _) if !self.own => return self.lose(&fields(Some(raw))),
             _ => return,
         }
@@ -199,13 +209,13 @@ impl Writer {
     fn foreign(&mut self, event: Option<&Text>, data: &serde_json::value::RawValue, out: &mut Vec<u8>) {
         let name = event.map(Text::as_escaped);
         if !self.own {
-            if name != Some("ping") {
+            if !matches!(name, Some("ping" | PADDING)) {
                 self.losses.push(format!("/{}", name.unwrap_or_default()), NO_COUNTERPART);
             }
             return;
         }
         match name {
-            None | Some(PADDING_EVENT) => {
+            None | Some(PADDING) => {
                 for (key, value) in fields(Some(data)).iter() {
                     self.pending.remove(key);
                     self.pending.push(key, value.to_owned());

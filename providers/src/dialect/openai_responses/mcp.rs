@@ -1,0 +1,307 @@
+//! The items in which a client is shown the gateway's own tools: which there are, that one runs and what it said, that one
+//! wants approval.
+//!
+//! Each is made as canonical events (for a stream) or as a part (for a whole reply) that only this dialect's writer says; to
+//! any other they are a loss. Coming back in a later request, they are turned into what every model understands: calls and
+//! results.
+//!
+//! Source of the shapes: `openai` SDK 3.54, `types/responses/response_output_item.py`, `response_mcp_*_event.py` and
+//! `mcp_tool_call_error.py`.
+
+use super::spelling::{self, whole};
+use super::wire::{OWN, tag};
+use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Raw, Role, ToolCall, ToolResult};
+use crate::event::{Block, ChatEvent, Delta};
+use crate::json::{Array, Sheet, fields, written};
+use crate::{ChatRequest, Text};
+
+/// A call that the gateway runs.
+#[derive(Clone, Debug, Default)]
+pub struct McpCall {
+    /// The item's id: `mcp_..`, unique in the response.
+    pub id: Text,
+    /// The tool server, and the tool by its name there.
+    pub server_label: Text,
+    pub name: Text,
+    /// The arguments' JSON text, as a JSON string in its escapes.
+    pub arguments: Text,
+    /// The approval request that this call was waiting for.
+    pub approval_request_id: Option<Text>,
+}
+
+/// What became of a call: both in words.
+#[derive(Clone, Debug)]
+pub enum McpOutcome {
+    Output(Text),
+    /// The tool ran and failed, or could not be run.
+    Error(Text),
+}
+
+/// The tools of one server.
+#[derive(Clone, Debug, Default)]
+pub struct McpTools {
+    /// The item's id: `mcpl_..`, unique in the response.
+    pub id: Text,
+    pub server_label: Text,
+    pub tools: Vec<McpTool>,
+}
+
+/// One tool of a server, by its name there.
+#[derive(Clone, Debug)]
+pub struct McpTool {
+    pub name: Text,
+    pub description: Option<Text>,
+    /// JSON Schema of the arguments.
+    pub input_schema: Raw,
+}
+
+/// A call that waits for the client's word.
+#[derive(Clone, Debug, Default)]
+pub struct McpApproval {
+    /// The item's id, which the answer repeats: `mcpr_..`.
+    pub id: Text,
+    pub server_label: Text,
+    pub name: Text,
+    pub arguments: Text,
+}
+
+/// The client's word on a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpAnswer {
+    pub approval_request_id: Text,
+    pub approve: bool,
+    pub reason: Option<Text>,
+}
+
+// === impl McpCall ===
+
+impl McpCall {
+    /// The call begins: its item, that it is in progress, and its arguments.
+    pub fn begin(&self, index: u32) -> Vec<ChatEvent> {
+        let id = &self.id;
+        vec![
+            opened(index, self.item("in_progress", &Text::default(), None)),
+            about(id, "response.mcp_call.in_progress", None),
+            about(id, "response.mcp_call_arguments.delta", Some(("delta", &self.arguments))),
+            about(id, "response.mcp_call_arguments.done", Some(("arguments", &self.arguments))),
+        ]
+    }
+
+    /// The call is over.
+    pub fn end(&self, index: u32, outcome: &McpOutcome) -> Vec<ChatEvent> {
+        let name = match outcome {
+            McpOutcome::Output(_) => "response.mcp_call.completed",
+            McpOutcome::Error(_) => "response.mcp_call.failed",
+        };
+        let [done, close] = closed(index, &self.done(outcome));
+        vec![about(&self.id, name, None), done, close]
+    }
+
+    /// The whole call, for a reply in one piece.
+    pub fn part(&self, outcome: &McpOutcome) -> Part {
+        PartKind::Foreign(OWN, self.done(outcome)).into()
+    }
+
+    fn done(&self, outcome: &McpOutcome) -> Raw {
+        let status = if matches!(outcome, McpOutcome::Output(_)) { "completed" } else { "failed" };
+        self.item(status, &self.arguments, Some(outcome))
+    }
+
+    fn item(&self, status: &str, arguments: &Text, outcome: Option<&McpOutcome>) -> Raw {
+        let mut out = Vec::new();
+        let mut item = head(&mut out, "mcp_call", &self.id, &self.server_label);
+        item.text("name", &self.name).text("arguments", arguments).str("status", status);
+        match &self.approval_request_id {
+            Some(id) => item.text("approval_request_id", id),
+            None => item.raw("approval_request_id", "null"),
+        };
+        match outcome {
+            Some(McpOutcome::Output(text)) => _ = item.text("output", text).raw("error", "null"),
+            Some(McpOutcome::Error(text)) => {
+                item.raw("output", "null");
+                let mut error = Sheet::new(item.key("error"));
+                error.str("type", "mcp_tool_execution_error");
+                let mut content = Array::new(error.key("content"));
+                let mut block = Sheet::new(content.item());
+                block.str("type", "text").text("text", text);
+                block.end();
+                content.end();
+                error.end();
+            }
+            None => _ = item.raw("output", "null").raw("error", "null"),
+        }
+        item.end();
+        written(out)
+    }
+}
+
+// === impl McpTools ===
+
+impl McpTools {
+    /// The list, as events of a stream.
+    pub fn events(&self, index: u32) -> Vec<ChatEvent> {
+        let [done, close] = closed(index, &self.item(true));
+        vec![
+            opened(index, self.item(false)),
+            about(&self.id, "response.mcp_list_tools.in_progress", None),
+            about(&self.id, "response.mcp_list_tools.completed", None),
+            done,
+            close,
+        ]
+    }
+
+    /// The list, for a reply in one piece.
+    pub fn part(&self) -> Part {
+        PartKind::Foreign(OWN, self.item(true)).into()
+    }
+
+    fn item(&self, listed: bool) -> Raw {
+        let mut out = Vec::new();
+        let mut item = head(&mut out, "mcp_list_tools", &self.id, &self.server_label);
+        let mut tools = Array::new(item.key("tools"));
+        for tool in self.tools.iter().filter(|_| listed) {
+            let mut sheet = Sheet::new(tools.item());
+            sheet.text("name", &tool.name).optional_text("description", tool.description.as_ref());
+            sheet.raw("input_schema", tool.input_schema.get()).raw("annotations", "null");
+            sheet.end();
+        }
+        tools.end();
+        item.raw("error", "null");
+        item.end();
+        written(out)
+    }
+}
+
+// === impl McpApproval ===
+
+impl McpApproval {
+    /// The request, as events of a stream.
+    pub fn events(&self, index: u32) -> Vec<ChatEvent> {
+        let item = self.item();
+        let [done, close] = closed(index, &item);
+        vec![opened(index, item), done, close]
+    }
+
+    /// The request, for a reply in one piece.
+    pub fn part(&self) -> Part {
+        PartKind::Foreign(OWN, self.item()).into()
+    }
+
+    fn item(&self) -> Raw {
+        let mut out = Vec::new();
+        let mut item = head(&mut out, "mcp_approval_request", &self.id, &self.server_label);
+        item.text("name", &self.name).text("arguments", &self.arguments);
+        item.end();
+        written(out)
+    }
+}
+
+// === Coming back ===
+
+/// The client's answers to approval requests, in their order.
+pub fn answers(request: &ChatRequest) -> Vec<McpAnswer> {
+    let items = request.messages.iter().filter_map(|message| item_of(message, "mcp_approval_response"));
+    items
+        .filter_map(|item| {
+            Some(McpAnswer {
+                approval_request_id: item.find("approval_request_id").and_then(Text::from_raw)?,
+                approve: item.find("approve")?.get() == "true",
+                reason: item.find("reason").and_then(Text::from_raw),
+            })
+        })
+        .collect()
+}
+
+/// Turns the gateway's own items of earlier turns into what a model understands: a call and its result in the place of each
+/// `mcp_call`, nothing in the place of lists, requests and answers. `tool` gives the name under which the model knows a tool,
+/// by server and name there; items of which it knows none are somebody else's, and stay.
+pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> Option<Text>) {
+    let mut settled = Vec::with_capacity(request.messages.len());
+    let mut asked: Vec<Text> = Vec::new();
+    for message in std::mem::take(&mut request.messages) {
+        let kinds = ["mcp_call", "mcp_approval_request", "mcp_approval_response", "mcp_list_tools"];
+        let found = kinds.iter().find_map(|kind| Some((*kind, item_of(&message, kind)?)));
+        let Some((kind, item)) = found else {
+            settled.push(message);
+            continue;
+        };
+        let text = |key: &str| item.find(key).and_then(Text::from_raw).unwrap_or_default();
+        let known = tool(&text("server_label"), &text("name"));
+        match (kind, known) {
+            ("mcp_call", Some(name)) => settled.extend(call_and_result(&item, name, &message)),
+            ("mcp_approval_request", Some(_)) => asked.push(text("id")),
+            ("mcp_approval_response", _) if asked.contains(&text("approval_request_id")) => {}
+            ("mcp_list_tools", _) if lists_known(&item, &tool) => {}
+            _ => settled.push(message),
+        }
+    }
+    request.messages = settled;
+}
+
+/// A message that is one item of this kind: the item's fields.
+fn item_of(message: &Message, kind: &str) -> Option<Extras> {
+    let [part] = message.parts.as_slice() else { return None };
+    let raw = spelling::latest(part)?;
+    (tag(&raw) == kind).then(|| fields(Some(&raw)))
+}
+
+fn lists_known(item: &Extras, tool: impl Fn(&Text, &Text) -> Option<Text>) -> bool {
+    let server = item.find("server_label").and_then(Text::from_raw).unwrap_or_default();
+    let tools: Vec<&serde_json::value::RawValue> =
+        item.find("tools").and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+    let name = |raw: &serde_json::value::RawValue| fields(Some(raw)).find("name").and_then(Text::from_raw);
+    tools.into_iter().filter_map(name).any(|name| tool(&server, &name).is_some())
+}
+
+fn call_and_result(item: &Extras, name: Text, at: &Message) -> [Message; 2] {
+    let text = |key: &str| item.find(key).and_then(Text::from_raw);
+    let id = text("id").unwrap_or_default();
+    let arguments = text("arguments").unwrap_or_default();
+    let call = ToolCall { id: id.clone(), name, arguments, custom: false };
+    let error = item.find("error").filter(|error| error.get() != "null");
+    let said = text("output").unwrap_or_else(|| Text::from_plain(error.map_or("", |error| error.get())));
+    let result = ToolResult {
+        call_id: id,
+        parts: vec![PartKind::Text(said).into()],
+        content: ContentForm::Plain,
+        is_error: error.map(|_| true),
+    };
+    let message = |role, kind: PartKind| Message {
+        role,
+        parts: vec![kind.into()],
+        content: ContentForm::Item,
+        name: None,
+        extras: Extras::default(),
+        pointer: at.pointer.clone(),
+    };
+    [message(Role::Assistant, PartKind::ToolCall(call)), message(Role::Tool, PartKind::ToolResult(result))]
+}
+
+// === Pieces ===
+
+fn head<'a>(out: &'a mut Vec<u8>, kind: &str, id: &Text, server_label: &Text) -> Sheet<'a> {
+    let mut item = Sheet::new(out);
+    item.str("type", kind).text("id", id).text("server_label", server_label);
+    item
+}
+
+fn opened(index: u32, item: Raw) -> ChatEvent {
+    ChatEvent::Open { index, choice: 0, block: Block::Foreign { source: OWN, raw: item } }
+}
+
+fn closed(index: u32, item: &Raw) -> [ChatEvent; 2] {
+    let delta = Delta::Foreign { source: OWN, raw: whole(item) };
+    [ChatEvent::Delta { index, delta }, ChatEvent::Close { index }]
+}
+
+/// An event about an item. The writer knows where in the output that stands.
+fn about(id: &Text, name: &str, field: Option<(&'static str, &Text)>) -> ChatEvent {
+    let mut out = Vec::new();
+    let mut data = Sheet::new(&mut out);
+    data.text("item_id", id);
+    if let Some((key, text)) = field {
+        data.text(key, text);
+    }
+    data.end();
+    ChatEvent::Foreign { source: OWN, event: Some(Text::from_plain(name)), data: written(out) }
+}

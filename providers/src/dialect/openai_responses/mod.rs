@@ -1,0 +1,82 @@
+//! OpenAI Responses: what goes in and comes out is a list of items, not one message.
+//!
+//! `request`, `reply` and `error` map whole bodies, `reader` reads stream events and `writer` writes them. `item` and `content`
+//! are what all of them share, `input` puts items into messages, and `spelling` remembers what it takes to put them back.
+//! [`sibling`] is what OpenAI's two dialects have in common, [`mcp`] the items in which a client is shown the gateway's own
+//! tools.
+
+mod content;
+mod error;
+mod input;
+mod item;
+pub mod mcp;
+mod parts;
+mod reader;
+mod reply;
+mod request;
+pub(super) mod sibling;
+mod spelling;
+mod state;
+pub(crate) mod usage;
+mod wire;
+mod writer;
+
+use http::StatusCode;
+
+use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::{ChatReply, ChatRequest, Codec, Failure, Losses, Malformed};
+
+/// The codec.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiResponses;
+
+/// Why this request means something only to the provider that keeps its state: the field at fault, and the reason as the
+/// rest of a sentence (`continues a response that ..`). `None` for requests of other dialects, and for those that say all they
+/// mean.
+///
+/// Crossing drops such a field and notes the loss; but an answer without the conversation that it continues is no answer, so a
+/// caller that can refuse should.
+pub fn depends_on_provider(request: &ChatRequest) -> Option<(&'static str, &'static str)> {
+    request::depends_on_provider(request)
+}
+
+/// Does the body of a request hold items that the gateway made for another provider's reply? Their ids and seals mean nothing
+/// to a provider of this dialect, which refuses them: such a request must not be relayed, but decoded and encoded, which leaves
+/// them out. Told from the bytes; the answer may be yes for nothing, which costs a decoding.
+pub fn holds_items_of_ours(body: &[u8]) -> bool {
+    spelling::has_made(body)
+}
+
+impl Codec for OpenAiResponses {
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
+        request::decode_request(body)
+    }
+
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
+        request::encode_request(request, losses)
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed> {
+        reply::decode_reply(body)
+    }
+
+    fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode_reply(reply, annex, losses)
+    }
+
+    fn encode_error(&self, problem: &Problem) -> Vec<u8> {
+        super::openai_chat::error::encode_error(problem)
+    }
+
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        error::decode_error(status, body)
+    }
+
+    fn reader(&self) -> Box<dyn EventReader> {
+        crate::event::lawful(Box::new(reader::Reader::default()))
+    }
+
+    fn writer(&self, _options: WriterOptions) -> Box<dyn EventWriter> {
+        Box::new(writer::Writer::default())
+    }
+}

@@ -1,0 +1,68 @@
+//! Reasoning that a provider has sealed (signed or encrypted) opens again only at that provider.
+//!
+//! A client carries such a seal from turn to turn without reading it, in whatever field its own dialect has for one. So that it
+//! is never shown to a stranger, who would refuse the request, a seal says whose it is: `<origin>:<seal>`. Anthropic's own, in
+//! the canonical model, say nothing. The names of origins are those that OpenRouter's `format` field made common.
+
+use crate::Text;
+
+/// Whose seal it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The signature of a thinking block.
+    Anthropic,
+    /// The data of a redacted thinking block.
+    AnthropicRedacted,
+    /// The encrypted content of a reasoning item.
+    OpenAi,
+    /// The signature of a thought.
+    Google,
+}
+
+impl Origin {
+    const ALL: [Self; 4] = [Self::Anthropic, Self::AnthropicRedacted, Self::OpenAi, Self::Google];
+
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic-claude-v1:",
+            Self::AnthropicRedacted => "anthropic-claude-v1.redacted:",
+            Self::OpenAi => "openai-responses-v1:",
+            Self::Google => "google-gemini-v1:",
+        }
+    }
+}
+
+/// The seal with its origin before it.
+pub fn mark(origin: Origin, seal: &Text) -> Text {
+    let mut marked = Text::from_plain(origin.mark());
+    marked.push(seal);
+    marked
+}
+
+/// The origin and the seal itself, where the text says whose it is. Seals are Base64, which has no colon.
+pub fn open(marked: &Text) -> Option<(Origin, Text)> {
+    Origin::ALL.into_iter().find_map(|origin| {
+        let seal = marked.as_escaped().strip_prefix(origin.mark())?;
+        Some((origin, Text::from_escaped(seal)))
+    })
+}
+
+/// Does a JSON body hold a string that begins with another origin's mark than OpenAI's own? Told from its bytes.
+pub(crate) fn is_marked(body: &[u8]) -> bool {
+    let strangers = [Origin::Anthropic, Origin::AnthropicRedacted, Origin::Google];
+    strangers.iter().any(|origin| memchr::memmem::find(body, format!("\"{}", origin.mark()).as_bytes()).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_comes_back_with_its_origin_and_a_plain_one_has_none() {
+        let seal: Text = "gAAAA+/=".into();
+        for origin in Origin::ALL {
+            assert_eq!(open(&mark(origin, &seal)), Some((origin, seal.clone())));
+        }
+        assert_eq!(open(&seal), None);
+    }
+}
