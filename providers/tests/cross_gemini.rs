@@ -1,4 +1,4 @@
-//! Crosses recorded traffic between Gemini and the two other dialects, all four ways: what a person or a tool would notice
+//! Crosses recorded traffic between Gemini and the other dialects, both ways: what a person or a tool would notice
 //! must come through, and what cannot is reported.
 //!
 //! The expectation is made from the recorded JSON alone, by readers that share nothing with the codecs.
@@ -10,11 +10,14 @@ mod recorded;
 mod understood;
 #[path = "support/understood_gemini.rs"]
 mod understood_gemini;
+#[path = "support/understood_responses.rs"]
+mod understood_responses;
 
 use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::dialect::anthropic_messages::AnthropicMessages;
 use bifrost_providers::dialect::gemini::Gemini;
 use bifrost_providers::dialect::openai_chat::OpenAiChat;
+use bifrost_providers::dialect::openai_responses::OpenAiResponses;
 use bifrost_providers::event::{Fold, unfold};
 use bifrost_providers::sse::{Event, Splitter};
 use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
@@ -25,10 +28,12 @@ use understood::{
     openai_joined, text,
 };
 use understood_gemini::{gemini_answered, gemini_asked, gemini_joined};
+use understood_responses::{responses_answered, responses_asked, responses_joined};
 
 const GEMINI: &str = "enerateContent";
 const OPENAI: &str = "chat/completions";
 const ANTHROPIC: &str = "/messages";
+const RESPONSES: &str = "/responses";
 
 /// A dialect, and what an independent reader makes of it.
 struct Side {
@@ -44,6 +49,13 @@ const ANTHROPIC_SIDE: Side =
     Side { codec: &AnthropicMessages, asked: anthropic_asked, answered: anthropic_answered, joined: anthropic_whole };
 const GEMINI_SIDE: Side =
     Side { codec: &Gemini, asked: gemini_asked, answered: gemini_answered, joined: gemini_joined };
+
+const RESPONSES_SIDE: Side =
+    Side { codec: &OpenAiResponses, asked: responses_asked, answered: responses_answered, joined: responses_whole };
+
+fn responses_whole(body: &str) -> Value {
+    responses_joined(body, "crossed")
+}
 
 fn anthropic_whole(body: &str) -> Value {
     anthropic_joined(body, "crossed")
@@ -152,6 +164,17 @@ fn every_anthropic_request_is_understood_by_a_gemini_model() {
     report("Anthropic requests to Gemini", recordings.len());
 }
 
+#[test]
+fn every_responses_request_is_understood_by_a_gemini_model() {
+    let mut recordings = recorded::recordings(RESPONSES);
+    // Handshakes of web sockets send no body.
+    recordings.retain(|recording| !recording.request.is_empty());
+    for recording in &recordings {
+        check_request_to_gemini(recording, &RESPONSES_SIDE);
+    }
+    report("Responses requests to Gemini", recordings.len());
+}
+
 fn check_request_from_gemini(recording: &Recording, to: &Side) {
     let name = &recording.name;
     let source: Value = serde_json::from_str(&recording.request).unwrap();
@@ -165,6 +188,9 @@ fn check_request_from_gemini(recording: &Recording, to: &Side) {
     }
     if losses.iter().any(|loss| loss.reason.contains("user turn")) {
         expected.turns.push(understood::Spoken { text: std::mem::take(&mut expected.system), ..Default::default() });
+    }
+    if lost(&losses, "/stop") {
+        expected.stop.clear();
     }
     if expected.tools.is_empty() && lost(&losses, "/tool_choice") {
         expected.choice = Value::Null;
@@ -183,8 +209,9 @@ fn every_gemini_request_is_understood_by_the_others() {
     for recording in &recordings {
         check_request_from_gemini(recording, &OPENAI_SIDE);
         check_request_from_gemini(recording, &ANTHROPIC_SIDE);
+        check_request_from_gemini(recording, &RESPONSES_SIDE);
     }
-    report("Gemini requests to OpenAI and Anthropic", recordings.len());
+    report("Gemini requests to the others", recordings.len());
 }
 
 // === Replies ===
@@ -252,13 +279,13 @@ fn every_gemini_reply_reads_the_same_in_the_others_whole_and_streamed() {
     {
         let expected = numbered(gemini_answered(&serde_json::from_str(response).unwrap()));
         let reply = Gemini.decode_reply(response.as_bytes()).unwrap();
-        for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE] {
+        for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE, &RESPONSES_SIDE] {
             assert_eq!(whole(&reply, to), expected, "{name}");
             assert_eq!(streamed(&unfold(&reply), to), expected, "{name} as a stream");
         }
         count += 1;
     }
-    report("Gemini replies to OpenAI and Anthropic", count);
+    report("Gemini replies to the others", count);
 }
 
 #[test]
@@ -269,20 +296,22 @@ fn every_gemini_stream_reads_the_same_in_the_others_streamed_and_whole() {
     {
         let expected = numbered(gemini_answered(&gemini_joined(response)));
         let events = read(&Gemini, response, name);
-        for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE] {
+        for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE, &RESPONSES_SIDE] {
             assert_eq!(streamed(&events, to), expected, "{name}");
             assert_eq!(whole(&fold(&events), to), expected, "{name} whole");
         }
         count += 1;
     }
-    report("Gemini streams to OpenAI and Anthropic", count);
+    report("Gemini streams to the others", count);
 }
 
 /// Recordings whose stream ends as streams do: some were cut, or carry an error, on purpose.
 fn is_whole_stream(recording: &Recording, from: &Side) -> bool {
     recording.is_stream()
         && !recording.response.contains("data: {\"error\"")
-        && (recording.response.contains("message_stop")
+        && (["message_stop", "response.completed", "response.incomplete"]
+            .iter()
+            .any(|end| recording.response.contains(end))
             || !(from.joined)(&recording.response)["choices"][0]["finish_reason"].is_null())
 }
 
@@ -304,11 +333,11 @@ fn check_reply_to_gemini(recording: &Recording, from: &Side) {
 
 #[test]
 fn every_reply_of_the_others_reads_the_same_in_gemini_whole_and_streamed() {
-    for (path, from) in [(OPENAI, &OPENAI_SIDE), (ANTHROPIC, &ANTHROPIC_SIDE)] {
+    for (path, from) in [(OPENAI, &OPENAI_SIDE), (ANTHROPIC, &ANTHROPIC_SIDE), (RESPONSES, &RESPONSES_SIDE)] {
         let mut count = 0;
         for recording in recorded::recordings(path).iter().filter(|recording| recording.is_ok()) {
             let is_reply = !recording.is_stream()
-                && ["\"choices\"", "\"content\""].iter().any(|key| recording.response.contains(key));
+                && ["\"choices\"", "\"content\"", "\"output\""].iter().any(|key| recording.response.contains(key));
             if is_reply || is_whole_stream(recording, from) {
                 check_reply_to_gemini(recording, from);
                 count += 1;
@@ -533,7 +562,7 @@ fn gem_prompt_blocked_no_candidates() {
     let openai = value(&OpenAiChat.encode_reply(&reply, None, &mut Losses::default()));
     assert_eq!(openai["choices"][0]["finish_reason"], "content_filter");
     assert_eq!(text(&openai["choices"][0]["message"]["refusal"]), "The prompt was blocked: PROHIBITED_CONTENT");
-    for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE] {
+    for to in [&OPENAI_SIDE, &ANTHROPIC_SIDE, &RESPONSES_SIDE] {
         let expected = Answered {
             text: "The prompt was blocked: PROHIBITED_CONTENT".into(),
             finish: "refusal".into(),

@@ -457,3 +457,52 @@ fn a_second_choice_is_told_to_be_lost() {
     assert_eq!(responses_answered(&responses_joined(&written, "choices")).text, "a");
     assert!(written.contains(r#""extra_fields":{"k":1}"#));
 }
+
+/// The third generation of Gemini refuses a call that comes back without its signature.
+#[test]
+fn googles_signature_over_a_call_comes_back_to_it_and_to_nobody_else() {
+    let gemini = Dialect::Gemini.codec();
+    let reply = json!({"responseId":"r","modelVersion":"g","candidates":[{"index":0,"finishReason":"STOP","content":{"role":"model",
+        "parts":[{"functionCall":{"id":"c1","name":"f","args":{"a":1}},"thoughtSignature":"c2ln"}]}}]});
+    let reply = gemini.decode_reply(reply.to_string().as_bytes()).unwrap();
+    let shown = value(&RESPONSES.codec().encode_reply(&reply, None, &mut Losses::default()));
+    let written = write(RESPONSES.codec(), &bifrost_providers::event::unfold(&reply));
+    let last = written.lines().rev().find_map(|line| line.strip_prefix("data: ")).map(|data| value(data.as_bytes()));
+    assert_eq!(last.unwrap()["response"]["output"], shown["output"], "streamed and whole");
+    let request = json!({"model":"m","input":[{"role":"user","content":"q"}, shown["output"][0],
+        {"type":"function_call_output","call_id":"c1","output":"ok"}]});
+    let decoded = RESPONSES.codec().decode_request(request.to_string().as_bytes()).unwrap();
+    let mut losses = Losses::default();
+    let back = value(&gemini.encode_request(&decoded, &mut losses));
+    assert_eq!(back["contents"][1]["parts"][0]["thoughtSignature"], "c2ln", "{back}");
+    assert!(losses.is_empty(), "{losses:?}");
+    let to_openai = value(&RESPONSES.codec().encode_request(&decoded, &mut losses));
+    let bare = json!({"type":"function_call","call_id":"c1","name":"f","arguments":"{\"a\":1}"});
+    assert_eq!(to_openai["input"][1], bare);
+    assert_eq!(losses.iter().map(|loss| loss.pointer.as_str()).collect::<Vec<_>>(), ["/input/1"]);
+}
+
+/// Sources that another dialect says beside its text are the text's own here, whenever they come.
+#[test]
+fn sources_said_beside_a_text_stand_on_it() {
+    use bifrost_providers::reply::Citation;
+    let said = json!({"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"so"},"finish_reason":"stop"}]});
+    let mut reply = CHAT.codec().decode_reply(said.to_string().as_bytes()).unwrap();
+    reply.choices[0].citations = vec![Citation { span: Some((0, 2)), url: "https://x".into(), title: None }];
+    let cited = json!([{"type":"url_citation","start_index":0,"end_index":2,"title":"https://x","url":"https://x"}]);
+    let whole = value(&RESPONSES.codec().encode_reply(&reply, None, &mut Losses::default()));
+    assert_eq!(whole["output"][0]["content"][0]["annotations"], cited);
+    let mut events = bifrost_providers::event::unfold(&reply);
+    let at = |wanted: fn(&ChatEvent) -> bool, events: &[ChatEvent]| events.iter().position(wanted).unwrap();
+    let late = write(RESPONSES.codec(), &events);
+    let citation = at(|event| matches!(event, ChatEvent::Cited { .. }), &events);
+    let citation = events.remove(citation);
+    let close = at(|event| matches!(event, ChatEvent::Close { .. }), &events);
+    events.insert(close, citation);
+    for written in [late, write(RESPONSES.codec(), &events)] {
+        let last =
+            written.lines().rev().find_map(|line| line.strip_prefix("data: ")).map(|data| value(data.as_bytes()));
+        assert_eq!(last.unwrap()["response"]["output"], whole["output"], "{written}");
+        assert!(written.contains("response.output_text.annotation.added"));
+    }
+}
