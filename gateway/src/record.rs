@@ -17,8 +17,6 @@ use crate::tasks::Tasks;
 
 /// Bytes of log that may wait for the writer: about ten thousand records.
 const CAPACITY: usize = 8 << 20;
-/// Room for a usual line.
-const LINE: usize = 768;
 /// What is kept of a batch's memory for the next: a batch at 20,000 requests a second. A longer one was an exception.
 const SPARE: usize = 1 << 20;
 /// How long a record may wait. Long enough to batch, short enough for a person watching.
@@ -112,9 +110,8 @@ impl Record {
     }
 
     /// One JSON object on a line. What is empty or zero is left out, except where readers count on a field.
-    fn json(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(LINE);
-        let mut object = Object::new(&mut line);
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let mut object = Object::new(out);
         object.number("time_unix_ms", self.time_unix_ms).str("request_id", &self.request_id);
         object.str("request_type", self.request_type).str("dialect", self.dialect).bool("stream", self.stream);
         object.str("lane", self.lane).str("outcome", self.outcome).number("status", self.status.into());
@@ -152,8 +149,7 @@ impl Record {
         }
         listed(&mut object, "losses", &self.losses);
         object.end();
-        line.push(b'\n');
-        line
+        out.push(b'\n');
     }
 
     /// One line for a person at a terminal.
@@ -230,15 +226,17 @@ impl Log {
 
     /// Lines wait, not records: a line is a fraction of its record's size, and is made by the thread that made the record.
     pub fn push(&self, record: &Record) {
-        let line = match self.style {
-            LogStyle::Off => return,
-            LogStyle::Json => record.json(),
-            LogStyle::Pretty => record.pretty().into_bytes(),
-        };
+        if self.style == LogStyle::Off {
+            return;
+        }
         let mut waiting = self.waiting.lock();
-        if waiting.len() + line.len() <= CAPACITY {
-            waiting.extend_from_slice(&line);
-        } else {
+        let before = waiting.len();
+        match self.style {
+            LogStyle::Pretty => waiting.extend_from_slice(record.pretty().as_bytes()),
+            _ => record.write_json(&mut waiting),
+        }
+        if waiting.len() > CAPACITY {
+            waiting.truncate(before);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -297,11 +295,17 @@ pub fn unix_ms() -> u64 {
 mod tests {
     use super::*;
 
+    fn line(record: &Record) -> Vec<u8> {
+        let mut line = Vec::new();
+        record.write_json(&mut line);
+        line
+    }
+
     #[test]
     fn records_are_json_lines_and_overflow_is_counted() {
         let log = Log::new(LogStyle::Json);
         let record = Record { status: 200, finish: Some("stop".into()), ..Record::default() };
-        let fit = CAPACITY / record.json().len();
+        let fit = CAPACITY / line(&record).len();
         for _ in 0..=fit {
             log.push(&record);
         }
@@ -384,7 +388,7 @@ mod tests {
             losses: vec![text()],
             ..Record::default()
         };
-        let line: serde_json::Value = serde_json::from_slice(&record.json()).unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&line(&record)).unwrap();
         assert_eq!(line["error_message"], "a \"quoted\" one");
         assert_eq!(line["attempts"][0]["status"], 429);
         assert_eq!(line["tools_executed"][0]["truncated_from_bytes"], 9);

@@ -122,7 +122,7 @@ pub(crate) fn copy(json: &str) -> Raw {
 
 /// Parses a whole body. On failure it reads the body once more, slowly, to say where the fault is.
 pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
-    let Ok(text) = std::str::from_utf8(body) else {
+    let Some(text) = utf8(body) else {
         return Err(Malformed { pointer: String::new(), expected: "valid UTF-8".into() });
     };
     Reader::new(text).read().map_err(|fault| locate::<T>(text, &fault))
@@ -317,6 +317,11 @@ impl<'a> Array<'a> {
     pub fn end(self) {
         self.out.push(b']');
     }
+}
+
+/// The bytes as text, if they are UTF-8; checked at many times the speed of the standard library.
+pub(crate) fn utf8(bytes: &[u8]) -> Option<&str> {
+    simdutf8::basic::from_utf8(bytes).ok()
 }
 
 /// Writes a number to three decimals, without those at the end that say nothing.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use memchr::memrchr;
 
 use crate::Malformed;
-use crate::json::{Fault, Reader};
+use crate::json::{Fault, Reader, utf8};
 
 mod splice;
 
@@ -102,7 +102,7 @@ struct Entries<'a> {
 impl Scan {
     /// Scans a request body. The fault says which field, or what is wrong with the whole.
     pub fn of(body: &Bytes) -> Result<Self, Malformed> {
-        let text = std::str::from_utf8(body).map_err(|_| malformed("", "valid UTF-8"))?;
+        let text = utf8(body).ok_or_else(|| malformed("", "valid UTF-8"))?;
         let entries = Entries::of(text, MAX_NESTING, "")?;
         let place = |entry: Entry<'_>| entry.place(text);
         let limits = [entries.max_tokens, entries.max_completion_tokens, entries.max_output_tokens];

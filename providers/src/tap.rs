@@ -7,7 +7,7 @@
 use crate::chat::Raw;
 use crate::dialect::{Dialect, Frame};
 use crate::failure::{Failure, FailureKind};
-use crate::json::{Fault, Reader};
+use crate::json::{Fault, Reader, utf8};
 use crate::reply::Usage;
 use crate::sse::Event;
 use crate::text::Text;
@@ -133,7 +133,7 @@ impl Tap {
 
 /// Reads a reply in one piece, as far as its top level.
 pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
-    let read = std::str::from_utf8(body).ok().and_then(|text| match dialect {
+    let read = utf8(body).and_then(|text| match dialect {
         Dialect::OpenAiChat => openai_chat::whole(text),
         Dialect::OpenAiResponses => openai_responses::whole(text),
         Dialect::AnthropicMessages => anthropic_messages::whole(text),

@@ -23,8 +23,6 @@ pub struct Plan {
     pub state: Arc<State>,
     pub ask: Arc<Ask>,
     pub principal: Option<Arc<Principal>>,
-    /// Whose journal entries this request may restore.
-    pub owner: String,
     /// Where this request's own journal entries are kept.
     pub place: String,
     pub targets: Vec<Target>,
@@ -52,13 +50,11 @@ pub struct Prepared {
 
 impl Plan {
     pub fn new(engine: Arc<Engine>, state: Arc<State>, ask: Arc<Ask>, principal: Option<Arc<Principal>>) -> Self {
-        let owner = principal.as_ref().map(|principal| principal.id.clone()).unwrap_or_default();
         Self {
             engine,
             state,
             ask,
             principal,
-            owner,
             place: String::new(),
             targets: Vec::new(),
             at: 0,
@@ -104,8 +100,10 @@ impl Plan {
     /// what is back would be found again.
     pub fn restore(&mut self) {
         let Some(chat) = &mut self.chat else { return };
-        self.place = journal::place(&self.owner, chat.messages.last());
-        self.restored = journal::restore(&*self.engine.journal, &self.owner, &mut chat.messages);
+        // Whose journal entries this request may restore.
+        let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
+        self.place = journal::place(owner, chat.messages.last());
+        self.restored = journal::restore(&*self.engine.journal, owner, &mut chat.messages);
     }
 
     /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace
@@ -134,7 +132,7 @@ impl Plan {
             Lane::Relay => self.splice(target, upstream)?,
             Lane::Translate | Lane::Loop => self.translate(lane, target, upstream)?,
         };
-        if self.ask.strict() && !prepared.losses.is_empty() {
+        if !prepared.losses.is_empty() && self.ask.strict() {
             return Err(Refusal::Strict(prepared.losses));
         }
         Ok(prepared)

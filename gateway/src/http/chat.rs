@@ -28,18 +28,17 @@ pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Reque
         Ok(whole) => whole,
         Err(refusal) => return error::unread(admitted.refuse(&refusal, prefix.dialect), &head, body, cap).await,
     };
-    let request_id = arrival.request_id;
     let ask = Ask {
         endpoint,
         dialect: prefix.dialect,
         default_provider: prefix.default_provider,
-        request_id: request_id.clone(),
+        request_id: arrival.request_id,
         scan: Scan::of(&whole),
         headers: head.headers,
         body: whole,
     };
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
-        let ping_after = engine.ping_after;
+        let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
         let work = Box::pin(serve(engine, admitted, ask));
         return respond(sse::answer(prefix.dialect, &request_id, work, ping_after).await);
     }

@@ -110,13 +110,35 @@ fn scalar(ahead: &[u8]) -> Step<'_> {
 pub(super) fn string(ahead: &[u8]) -> Step<'_> {
     let [b'"', ahead @ ..] = ahead else { return Err(Fault::Syntax) };
     let mut ahead = ahead;
+    'blocks: while let Some((block, behind)) = ahead.split_first_chunk() {
+        let mut found = specials(*block);
+        while found != 0 {
+            let at = found.trailing_zeros() as usize;
+            match block.get(at..).unwrap_or_default() {
+                [b'"', ..] => return Ok(ahead.get(at + 1..).unwrap_or_default()),
+                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => found &= !(0b11 << at),
+                _ => {
+                    ahead = escape(ahead.get(at..).unwrap_or_default())?;
+                    continue 'blocks;
+                }
+            }
+        }
+        ahead = behind;
+    }
     loop {
         ahead = match special(ahead) {
             [b'"', behind @ ..] => return Ok(behind),
-            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => behind,
-            [b'\\', b'u', a, b, c, d, behind @ ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => behind,
-            _ => return Err(Fault::Syntax),
+            other => escape(other)?,
         };
+    }
+}
+
+/// Behind the escape that is next.
+fn escape(ahead: &[u8]) -> Step<'_> {
+    match ahead {
+        [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => Ok(behind),
+        [b'\\', b'u', a, b, c, d, behind @ ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => Ok(behind),
+        _ => Err(Fault::Syntax),
     }
 }
 

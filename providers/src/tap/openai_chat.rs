@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use super::{Facts, Seen, Whole, failure, has_substance, strange, text};
 use crate::dialect::openai_chat::reply::count_usage;
 use crate::dialect::{Dialect, Frame};
-use crate::json::{Fault, Reader};
+use crate::json::{Fault, Reader, utf8};
 use crate::reply::Usage;
 
 /// What is looked for in a chunk or a whole reply.
@@ -66,7 +66,7 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     if content && is_plain_delta(data) {
         return Seen::Content;
     }
-    let Some(chunk) = str::from_utf8(data).ok().and_then(Reply::read) else {
+    let Some(chunk) = utf8(data).and_then(Reply::read) else {
         return strange(Dialect::OpenAiChat, frame, content);
     };
     let has_usage = chunk.usage.is_some();
