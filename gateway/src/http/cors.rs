@@ -63,7 +63,9 @@ impl Cors {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         // A cache must not show one page's permission to another.
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if !headers.get_all(header::VARY).iter().any(|known| known == "Origin") {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
         true
     }
 
@@ -120,6 +122,16 @@ mod tests {
         }
         let any = Cors::new(vec!["*".into()], &[]).unwrap();
         assert!(any.allows("https://anything.example") && !any.allows(&format!("https://{}", "a".repeat(MAX_ORIGIN))));
+    }
+
+    /// A preflight's answer is marked as such, and once more as every answer is.
+    #[test]
+    fn an_answer_that_is_marked_twice_varies_once() {
+        let cors = Cors::new(Vec::new(), &[]).unwrap();
+        let origin = HeaderValue::from_static("http://localhost:3000");
+        let mut answer = cors.permission(&origin).unwrap();
+        assert!(cors.mark(&origin, answer.headers_mut()));
+        assert_eq!(answer.headers().get_all(header::VARY).iter().count(), 1);
     }
 
     #[test]
