@@ -1,20 +1,26 @@
 //! Replays recorded Anthropic traffic through the codec, and holds it to the named promises of this dialect.
 #![cfg(test)]
 
+#[path = "support/fold.rs"]
+mod fold;
 #[path = "support/frames.rs"]
 mod frames;
 #[path = "support/recorded.rs"]
 mod recorded;
+#[path = "support/replay.rs"]
+mod replay;
 
 use bifrost_providers::dialect::anthropic_messages::AnthropicMessages;
 use bifrost_providers::dialect::{Frame, Problem, WriterOptions};
-use bifrost_providers::event::{Fold, unfold};
+use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
 use bifrost_providers::sse::Splitter;
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Failure, Losses};
+use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
+use fold::fold;
 use http::StatusCode;
 use recorded::Recording;
+use replay::read;
 use serde_json::{Value, json};
 
 const CODEC: AnthropicMessages = AnthropicMessages;
@@ -42,26 +48,6 @@ fn reply_again(reply: &ChatReply) -> Value {
 }
 
 /// All events of a stream, up to the failure that ended it.
-fn read(frames: impl IntoIterator<Item = Frame>) -> (Vec<ChatEvent>, Result<(), Box<Failure>>) {
-    let mut reader = CODEC.reader();
-    let mut events = Vec::new();
-    for frame in frames {
-        if let Err(failure) = reader.read(&frame, &mut events) {
-            return (events, Err(failure));
-        }
-    }
-    let end = reader.finish(&mut events);
-    (events, end)
-}
-
-fn fold(events: &[ChatEvent]) -> ChatReply {
-    let mut fold = Fold::new();
-    for event in events {
-        fold.push(event);
-    }
-    fold.finish()
-}
-
 fn write(events: &[ChatEvent]) -> Vec<u8> {
     let mut writer = CODEC.writer(WriterOptions::default());
     let mut out = Vec::new();
@@ -110,7 +96,7 @@ fn message(events: &[Value], reason: &str) -> ChatReply {
     let mut all = vec![started()];
     all.extend_from_slice(events);
     all.extend(ended(reason));
-    let (events, end) = read(frames::frames(body(&all).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&all).as_bytes()));
     end.unwrap();
     fold(&events)
 }
@@ -223,7 +209,7 @@ fn every_recorded_reply_is_the_same_after_a_round_trip() {
 fn every_recorded_stream_folds_to_what_an_independent_reader_makes_of_it() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
-        let (events, end) = read(frames::frames(recording.response.as_bytes()));
+        let (events, end) = read(&CODEC, frames::frames(recording.response.as_bytes()));
         end.unwrap();
         let folded = reply_again(&fold(&events));
         let expected = without_void(oracle(&recording.response));
@@ -237,7 +223,7 @@ fn every_recorded_stream_folds_to_what_an_independent_reader_makes_of_it() {
 fn every_recorded_stream_is_the_same_however_it_is_cut() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
-        let whole = format!("{:?}", read(frames::frames(recording.response.as_bytes())).0);
+        let whole = format!("{:?}", read(&CODEC, frames::frames(recording.response.as_bytes())).0);
         // The reader only ever sees whole frames, and a cut only concerns the events around it.
         let bytes = bytes::Bytes::from(recording.response.clone());
         let events: Vec<bytes::Bytes> = whole_events(&bytes);
@@ -249,7 +235,7 @@ fn every_recorded_stream_is_the_same_however_it_is_cut() {
             }
         }
         let pieces: Vec<bytes::Bytes> = (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
-        assert_eq!(format!("{:?}", read(split(&pieces)).0), whole, "{} bytewise", recording.name);
+        assert_eq!(format!("{:?}", read(&CODEC, split(&pieces)).0), whole, "{} bytewise", recording.name);
         count += 1;
     }
     report("streams, cut at every byte", count);
@@ -279,9 +265,9 @@ fn split(pieces: &[bytes::Bytes]) -> Vec<Frame> {
 fn every_recorded_stream_survives_being_written_and_read_again() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
-        let (events, _) = read(frames::frames(recording.response.as_bytes()));
+        let (events, _) = read(&CODEC, frames::frames(recording.response.as_bytes()));
         let written = write(&events);
-        let (second, end) = read(frames::frames(&written));
+        let (second, end) = read(&CODEC, frames::frames(&written));
         end.unwrap();
         assert_eq!(reply_again(&fold(&second)), reply_again(&fold(&events)), "{}", recording.name);
         let text = String::from_utf8(written).unwrap();
@@ -320,7 +306,7 @@ fn anth_stream_event_names_and_data_type_match() {
         + "data: {\"type\": \"ping\"}\n\n"
         + "event: content_block_stop\ndata: {\"index\":0}\n\n"
         + &body(&ended("end_turn"));
-    let (events, end) = read(frames::frames(events.as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(events.as_bytes()));
     end.unwrap();
     let written = String::from_utf8(write(&events)).unwrap();
     let mut lines = written.lines();
@@ -401,7 +387,7 @@ fn anth_stream_usage_message_start_plus_delta_cumulative() {
         delta(json!({"output_tokens":20,"input_tokens":12,"cache_read_input_tokens":null})),
         json!({"type":"message_stop"}),
     ];
-    let (events, end) = read(frames::frames(body(&all).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&all).as_bytes()));
     end.unwrap();
     let usage = fold(&events).usage.unwrap();
     assert_eq!((usage.input, usage.output), (24, 20));
@@ -415,7 +401,7 @@ fn anth_stream_error_event_after_200() {
     for before in [vec![], vec![started(), block_start(0, &json!({"type":"text","text":"a"}))]] {
         let mut all = before;
         all.push(error.clone());
-        let (_, end) = read(frames::frames(body(&all).as_bytes()));
+        let (_, end) = read(&CODEC, frames::frames(body(&all).as_bytes()));
         let failure = end.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Unavailable);
         assert_eq!(failure.status.unwrap().as_u16(), 529);
@@ -438,7 +424,7 @@ fn anth_stream_error_event_after_200() {
 fn anth_stream_unknown_event_forwarded() {
     let news = r#"{"type":"message_news","index":"odd","delta":[1.50]}"#;
     let all = body(&[started()]) + &format!("event: message_news\ndata: {news}\n\n") + &body(&ended("end_turn"));
-    let (events, end) = read(frames::frames(all.as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(all.as_bytes()));
     end.unwrap();
     let written = String::from_utf8(write(&events)).unwrap();
     assert!(written.contains(&format!("event: message_news\ndata: {news}\n\n")), "{written}");
@@ -447,10 +433,10 @@ fn anth_stream_unknown_event_forwarded() {
 #[test]
 fn a_stream_that_ends_early_is_broken_unless_its_stop_reason_was_seen() {
     let text = block_start(0, &json!({"type":"text","text":"a"}));
-    let (_, cut) = read(frames::frames(body(&[started(), text.clone()]).as_bytes()));
+    let (_, cut) = read(&CODEC, frames::frames(body(&[started(), text.clone()]).as_bytes()));
     assert_eq!(cut.unwrap_err().kind, FailureKind::Broken);
     let [delta, _] = ended("max_tokens");
-    let (events, complete) = read(frames::frames(body(&[started(), text, delta]).as_bytes()));
+    let (events, complete) = read(&CODEC, frames::frames(body(&[started(), text, delta]).as_bytes()));
     complete.unwrap();
     assert_eq!(fold(&events).choices[0].finish.reason, FinishReason::Length);
 }
@@ -459,11 +445,11 @@ fn a_stream_that_ends_early_is_broken_unless_its_stop_reason_was_seen() {
 fn hostile_frames_are_failures_and_never_panics() {
     for hostile in ["{", "null", "[]", "\"x\"", r#"{"type":"content_block_delta","index":-1}"#, "\u{feff}{}", "{}"] {
         let all = body(&[started()]) + &format!("data: {hostile}\n\n");
-        let (_, end) = read(frames::frames(all.as_bytes()));
+        let (_, end) = read(&CODEC, frames::frames(all.as_bytes()));
         assert_eq!(end.unwrap_err().kind, FailureKind::Unreadable, "{hostile}");
     }
     let stray = block_delta(4, &json!({"type":"input_json_delta","partial_json":"{"}));
-    let (_, end) = read(frames::frames(body(&[started(), stray]).as_bytes()));
+    let (_, end) = read(&CODEC, frames::frames(body(&[started(), stray]).as_bytes()));
     assert_eq!(end.unwrap_err().kind, FailureKind::Unreadable);
 }
 

@@ -1,19 +1,25 @@
 //! Replays recorded Gemini traffic through the codec, against a fold over plain JSON values that shares nothing with it.
 #![cfg(test)]
 
+#[path = "support/fold.rs"]
+mod fold;
 #[path = "support/frames.rs"]
 mod frames;
 #[path = "support/recorded.rs"]
 mod recorded;
+#[path = "support/replay.rs"]
+mod replay;
 
 use bifrost_providers::dialect::gemini::Gemini;
 use bifrost_providers::dialect::{Frame, WriterOptions};
-use bifrost_providers::event::{Fold, unfold};
+use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::sse::Splitter;
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Failure, Losses};
+use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
+use fold::fold;
 use http::StatusCode;
 use recorded::Recording;
+use replay::read;
 use serde_json::{Value, json};
 
 const PATH: &str = "enerateContent";
@@ -27,26 +33,6 @@ fn recordings() -> Vec<Recording> {
 }
 
 /// All events of a stream, up to the failure that ended it.
-fn read(frames: impl IntoIterator<Item = Frame>) -> (Vec<ChatEvent>, Result<(), Box<Failure>>) {
-    let mut reader = Gemini.reader();
-    let mut events = Vec::new();
-    for frame in frames {
-        if let Err(failure) = reader.read(&frame, &mut events) {
-            return (events, Err(failure));
-        }
-    }
-    let end = reader.finish(&mut events);
-    (events, end)
-}
-
-fn fold(events: &[ChatEvent]) -> ChatReply {
-    let mut fold = Fold::new();
-    for event in events {
-        fold.push(event);
-    }
-    fold.finish()
-}
-
 fn write(events: &[ChatEvent], json_array: bool) -> Vec<u8> {
     let mut writer = Gemini.writer(WriterOptions { json_array, ..WriterOptions::default() });
     let mut out = Vec::new();
@@ -180,7 +166,7 @@ fn every_recorded_reply_is_the_same_after_a_round_trip() {
 fn every_recorded_stream_folds_to_what_an_independent_reader_makes_of_it() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
-        let (events, end) = read(frames::frames(recording.response.as_bytes()));
+        let (events, end) = read(&Gemini, frames::frames(recording.response.as_bytes()));
         end.unwrap_or_else(|failure| panic!("{}: {failure}", recording.name));
         let expected = oracle(&data_of(recording.response.as_bytes()));
         assert_eq!(reply_again(&fold(&events)), expected, "{}", recording.name);
@@ -206,8 +192,8 @@ fn every_recorded_stream_is_the_same_however_it_is_cut() {
         }
         let pieces: Vec<bytes::Bytes> = (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
         assert_eq!(
-            format!("{:?}", read(split(&pieces)).0),
-            format!("{:?}", read(whole).0),
+            format!("{:?}", read(&Gemini, split(&pieces)).0),
+            format!("{:?}", read(&Gemini, whole).0),
             "{} bytewise",
             recording.name
         );
@@ -233,9 +219,9 @@ fn split(pieces: &[bytes::Bytes]) -> Vec<Frame> {
 fn gem_stream_sse_vs_json_array() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
-        let (events, _) = read(frames::frames(recording.response.as_bytes()));
+        let (events, _) = read(&Gemini, frames::frames(recording.response.as_bytes()));
         let sse = write(&events, false);
-        let (second, end) = read(frames::frames(&sse));
+        let (second, end) = read(&Gemini, frames::frames(&sse));
         end.unwrap();
         assert_eq!(reply_again(&fold(&second)), reply_again(&fold(&events)), "{}", recording.name);
         let written: Vec<Value> = data_of(&sse);
@@ -243,7 +229,7 @@ fn gem_stream_sse_vs_json_array() {
         assert_eq!(joined, oracle(&data_of(recording.response.as_bytes())), "{}", recording.name);
         let array = write(&events, true);
         assert_eq!(value(&array), Value::Array(written), "{}", recording.name);
-        let (third, end) = read([Frame { event: None, data: array.into() }]);
+        let (third, end) = read(&Gemini, [Frame { event: None, data: array.into() }]);
         end.unwrap();
         assert_eq!(reply_again(&fold(&third)), reply_again(&fold(&events)), "{}", recording.name);
         count += 1;

@@ -2,20 +2,26 @@
 //! holds it to the named promises of this dialect.
 #![cfg(test)]
 
+#[path = "support/fold.rs"]
+mod fold;
 #[path = "support/frames.rs"]
 mod frames;
 #[path = "support/recorded.rs"]
 mod recorded;
+#[path = "support/replay.rs"]
+mod replay;
 
 use bifrost_providers::dialect::openai_responses::OpenAiResponses;
 use bifrost_providers::dialect::{Frame, Problem, WriterOptions};
-use bifrost_providers::event::{Fold, unfold};
+use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
 use bifrost_providers::sse::Splitter;
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Failure, Losses};
+use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
+use fold::fold;
 use http::StatusCode;
 use recorded::Recording;
+use replay::read;
 use serde_json::{Value, json};
 
 const CODEC: OpenAiResponses = OpenAiResponses;
@@ -43,26 +49,6 @@ fn reply_again(reply: &ChatReply) -> Value {
 }
 
 /// All events of a stream, up to the failure that ended it.
-fn read(frames: impl IntoIterator<Item = Frame>) -> (Vec<ChatEvent>, Result<(), Box<Failure>>) {
-    let mut reader = CODEC.reader();
-    let mut events = Vec::new();
-    for frame in frames {
-        if let Err(failure) = reader.read(&frame, &mut events) {
-            return (events, Err(failure));
-        }
-    }
-    let end = reader.finish(&mut events);
-    (events, end)
-}
-
-fn fold(events: &[ChatEvent]) -> ChatReply {
-    let mut fold = Fold::new();
-    for event in events {
-        fold.push(event);
-    }
-    fold.finish()
-}
-
 fn write(events: &[ChatEvent]) -> String {
     let mut writer = CODEC.writer(WriterOptions::default());
     let mut out = Vec::new();
@@ -209,7 +195,7 @@ fn every_recorded_reply_is_the_same_after_a_round_trip() {
 fn every_recorded_stream_folds_to_what_an_independent_reader_makes_of_it() {
     let mut count = 0;
     for recording in streams() {
-        let (events, end) = read(frames::frames(recording.response.as_bytes()));
+        let (events, end) = read(&CODEC, frames::frames(recording.response.as_bytes()));
         end.unwrap_or_else(|failure| panic!("{}: {failure}", recording.name));
         let expected = oracle(&recording.response, &recording.name);
         assert_eq!(reply_again(&fold(&events)), expected, "{}", recording.name);
@@ -222,12 +208,12 @@ fn every_recorded_stream_folds_to_what_an_independent_reader_makes_of_it() {
 fn every_recorded_stream_survives_being_written_and_read_again() {
     let mut count = 0;
     for recording in streams() {
-        let (events, _) = read(frames::frames(recording.response.as_bytes()));
+        let (events, _) = read(&CODEC, frames::frames(recording.response.as_bytes()));
         let written = write(&events);
         check_lifecycle(&written, &recording.name);
         let expected = oracle(&recording.response, &recording.name);
         assert_eq!(oracle(&written, &recording.name), expected, "{}", recording.name);
-        let (second, end) = read(frames::frames(written.as_bytes()));
+        let (second, end) = read(&CODEC, frames::frames(written.as_bytes()));
         end.unwrap();
         assert_eq!(reply_again(&fold(&second)), expected, "{}", recording.name);
         count += 1;
@@ -240,7 +226,7 @@ fn every_recorded_stream_survives_being_written_and_read_again() {
 fn every_recorded_stream_is_written_as_it_was_recorded() {
     let mut count = 0;
     for recording in streams() {
-        let (events, _) = read(frames::frames(recording.response.as_bytes()));
+        let (events, _) = read(&CODEC, frames::frames(recording.response.as_bytes()));
         let (written, source) = (data(&write(&events)), data(&recording.response));
         let kinds = |events: &[Value]| -> Vec<String> {
             let mut events: Vec<&Value> = events.iter().collect();
@@ -259,7 +245,7 @@ fn every_recorded_stream_is_written_as_it_was_recorded() {
 fn every_recorded_stream_is_the_same_however_it_is_cut() {
     let mut count = 0;
     for recording in streams() {
-        let whole = format!("{:?}", read(frames::frames(recording.response.as_bytes())).0);
+        let whole = format!("{:?}", read(&CODEC, frames::frames(recording.response.as_bytes())).0);
         // The reader only ever sees whole frames, and a cut only concerns the events around it.
         let bytes = bytes::Bytes::from(recording.response.clone());
         let events: Vec<bytes::Bytes> = whole_events(&bytes);
@@ -272,7 +258,7 @@ fn every_recorded_stream_is_the_same_however_it_is_cut() {
             }
         }
         let pieces: Vec<bytes::Bytes> = (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
-        assert_eq!(format!("{:?}", read(split(&pieces)).0), whole, "{} bytewise", recording.name);
+        assert_eq!(format!("{:?}", read(&CODEC, split(&pieces)).0), whole, "{} bytewise", recording.name);
         count += 1;
     }
     report("streams, cut at every byte", count);
@@ -482,7 +468,7 @@ fn replies_of_every_form_are_the_same_after_a_round_trip() {
         let written = write(&unfold(&reply));
         check_lifecycle(&written, "written");
         assert_eq!(oracle(&written, "written"), source, "streamed");
-        let (events, end) = read(frames::frames(written.as_bytes()));
+        let (events, end) = read(&CODEC, frames::frames(written.as_bytes()));
         end.unwrap();
         assert_eq!(reply_again(&fold(&events)), source, "streamed and read again");
     }
@@ -600,7 +586,7 @@ fn streamed(events: &[Value], output: &Value) -> Value {
     let mut all = vec![started()];
     all.extend_from_slice(events);
     all.push(ended(output));
-    let (events, end) = read(frames::frames(body(&all).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&all).as_bytes()));
     end.unwrap();
     reply_again(&fold(&events))["output"].clone()
 }
@@ -682,7 +668,7 @@ fn events_of_items_that_only_this_dialect_knows_are_passed_on_in_their_place() {
         json!({"type":"response.of_tomorrow","odd":[1.5]}),
         ended(&json!([search])),
     ];
-    let (events, end) = read(frames::frames(body(&events).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&events).as_bytes()));
     end.unwrap();
     let written = write(&events);
     check_lifecycle(&written, "search");
@@ -723,7 +709,7 @@ fn citations_and_probabilities_grow_with_their_text() {
         done(0, &message),
         ended(&json!([message])),
     ];
-    let (events, end) = read(frames::frames(body(&events).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&events).as_bytes()));
     end.unwrap();
     assert_eq!(reply_again(&fold(&events))["output"], json!([message]));
     let written = data(&write(&events));
@@ -765,7 +751,7 @@ fn oai_resp_incomplete_and_failed_terminal_events() {
     last["type"] = "response.incomplete".into();
     last["response"]["status"] = "incomplete".into();
     last["response"]["incomplete_details"] = json!({"reason":"max_output_tokens"});
-    let (events, end) = read(frames::frames(body(&[started(), last]).as_bytes()));
+    let (events, end) = read(&CODEC, frames::frames(body(&[started(), last]).as_bytes()));
     end.unwrap();
     assert_eq!(fold(&events).choices[0].finish.reason, FinishReason::Length);
     let failed = json!({"type":"response.failed","response":{"status":"failed","error":{"code":"rate_limit_exceeded","message":"m"}}});
@@ -776,13 +762,13 @@ fn oai_resp_incomplete_and_failed_terminal_events() {
         for before in [vec![], vec![started(), added(0, &text)]] {
             let mut all = before;
             all.push(event.clone());
-            let (_, end) = read(frames::frames(body(&all).as_bytes()));
+            let (_, end) = read(&CODEC, frames::frames(body(&all).as_bytes()));
             let failure = end.unwrap_err();
             assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::RateLimited, "m"), "{event}");
             assert_eq!(failure.status.unwrap().as_u16(), 429);
         }
     }
-    let (_, cut) = read(frames::frames(body(&[started(), added(0, &text)]).as_bytes()));
+    let (_, cut) = read(&CODEC, frames::frames(body(&[started(), added(0, &text)]).as_bytes()));
     assert_eq!(cut.unwrap_err().kind, FailureKind::Broken);
 }
 
@@ -798,7 +784,7 @@ fn an_error_in_mid_stream_is_one_event_that_sdks_raise() {
     };
     let mut writer = CODEC.writer(WriterOptions::default());
     let mut out = Vec::new();
-    let (events, _) = read(frames::frames(body(&[started()]).as_bytes()));
+    let (events, _) = read(&CODEC, frames::frames(body(&[started()]).as_bytes()));
     for event in &events {
         writer.write(event, None, &mut out);
     }
@@ -809,7 +795,7 @@ fn an_error_in_mid_stream_is_one_event_that_sdks_raise() {
         assert_eq!((&last[key], &last["error"][key]), (field, field));
     }
     assert_eq!((&last["type"], &last["sequence_number"]), (&json!("error"), &json!(2)));
-    let (_, end) = read(frames::frames(&out));
+    let (_, end) = read(&CODEC, frames::frames(&out));
     assert_eq!(end.unwrap_err().kind, FailureKind::RateLimited);
 }
 
@@ -817,11 +803,11 @@ fn an_error_in_mid_stream_is_one_event_that_sdks_raise() {
 fn hostile_frames_are_failures_and_never_panics() {
     for hostile in ["{", "null", "[]", "\"x\"", r#"{"type":"response.output_text.delta","output_index":-1}"#, "{}"] {
         let all = body(&[started()]) + &format!("data: {hostile}\n\n");
-        let (_, end) = read(frames::frames(all.as_bytes()));
+        let (_, end) = read(&CODEC, frames::frames(all.as_bytes()));
         assert_eq!(end.unwrap_err().kind, FailureKind::Unreadable, "{hostile}");
     }
     let early = body(&[added(0, &json!({"type":"message"}))]);
-    let (_, end) = read(frames::frames(early.as_bytes()));
+    let (_, end) = read(&CODEC, frames::frames(early.as_bytes()));
     assert_eq!(end.unwrap_err().kind, FailureKind::Unreadable);
 }
 
@@ -857,7 +843,7 @@ proptest::proptest! {
     #[test]
     fn any_order_of_events_is_lawful_or_refused(order in proptest::collection::vec(0..PIECES.len(), 0..24)) {
         let frames = std::iter::once(&0).chain(&order).map(|at| Frame { event: None, data: PIECES[*at].into() });
-        let (mut events, end) = read(frames);
+        let (mut events, end) = read(&CODEC, frames);
         if let Err(failure) = end {
             assert!(!failure.message.contains("out of order"), "{failure}");
             // What was open when it broke stays open; a client is told by an error event.
@@ -875,7 +861,7 @@ proptest::proptest! {
         let at = at.index(damaged.len());
         damaged[at] = byte;
         let frames = [PIECES[0].into(), PIECES[1].into(), bytes::Bytes::from(damaged.clone()), PIECES[19].into()];
-        let (events, end) = read(frames.map(|data| Frame { event: None, data }));
+        let (events, end) = read(&CODEC, frames.map(|data| Frame { event: None, data }));
         if end.is_ok() {
             write(&events);
         }

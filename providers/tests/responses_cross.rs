@@ -4,6 +4,10 @@
 //! The expectation is made from the recorded JSON alone, by readers that share nothing with the codecs.
 #![cfg(test)]
 
+#[path = "support/crossing.rs"]
+mod crossing;
+#[path = "support/fold.rs"]
+mod fold;
 #[path = "support/recorded.rs"]
 mod recorded;
 #[path = "support/understood.rs"]
@@ -12,9 +16,9 @@ mod understood;
 mod understood_responses;
 
 use bifrost_providers::dialect::WriterOptions;
-use bifrost_providers::event::Fold;
-use bifrost_providers::sse::{Event, Splitter};
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
+use bifrost_providers::{ChatEvent, Codec, Dialect, Losses};
+use crossing::{read, write};
+use fold::fold;
 use recorded::Recording;
 use serde_json::{Value, json};
 use understood::{
@@ -231,37 +235,6 @@ fn check_reply(to: Side, body: &Value, name: &str) {
     assert!(ids.iter().all(|id| id.contains("_bf") && id.len() <= 64), "{name}: {ids:?}");
     ids.dedup();
     assert_eq!(ids.len(), list(&body["output"]).len(), "{name}");
-}
-
-fn read(codec: &dyn Codec, body: &str, name: &str) -> Vec<ChatEvent> {
-    let mut reader = codec.reader();
-    let mut events = Vec::new();
-    let mut splitter = Splitter::new(1 << 24);
-    splitter.push(body.to_owned().into());
-    let mut frames: Vec<Event> = splitter.by_ref().map(|event| event.unwrap()).collect();
-    frames.extend(splitter.finish());
-    for event in frames.iter().filter(|event| !event.is_comment()) {
-        reader.read(&event.frame, &mut events).unwrap_or_else(|failure| panic!("{name}: {failure}"));
-    }
-    reader.finish(&mut events).unwrap_or_else(|failure| panic!("{name}: {failure}"));
-    events
-}
-
-fn fold(events: &[ChatEvent]) -> ChatReply {
-    let mut fold = Fold::new();
-    for event in events {
-        fold.push(event);
-    }
-    fold.finish()
-}
-
-fn write(codec: &dyn Codec, events: &[ChatEvent]) -> String {
-    let mut writer = codec.writer(WriterOptions { include_usage: true, ..WriterOptions::default() });
-    let mut out = Vec::new();
-    for event in events {
-        writer.write(event, None, &mut out);
-    }
-    String::from_utf8(out).unwrap()
 }
 
 /// Recordings whose stream ends as streams do: some were cut, or carry an error, on purpose.
