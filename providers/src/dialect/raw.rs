@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::chat::{Extras, Raw};
-use crate::json::{self, wire};
+use crate::json;
+pub(crate) use crate::json::object as object_of;
 use crate::{Malformed, Text};
 
 /// The media type of base64 by its first characters, for callers who left it out.
@@ -19,22 +20,9 @@ const SIGNATURES: &[(&str, &str)] = &[
 /// Holds arguments that are not a JSON object, where a dialect must have one.
 pub(crate) const RAW_ARGUMENTS: &str = "_raw_arguments";
 
-wire! {
-    struct AnyWire<'a> {}
-}
-
 /// Any object, field by field; nothing where it is no object.
 pub(crate) fn fields_of(raw: &RawValue) -> Extras {
-    serde_json::from_str::<AnyWire<'_>>(raw.get()).unwrap_or_default().extras
-}
-
-/// The reverse of [`fields_of`].
-pub(crate) fn object_of(fields: &Extras) -> Raw {
-    let mut out = Vec::new();
-    let mut object = json::Object::new(&mut out);
-    object.extras(fields);
-    object.end();
-    json::raw(String::from_utf8(out).unwrap_or_default())
+    json::fields(Some(raw))
 }
 
 /// Parses a value whose place is only spelt out when it is at fault.

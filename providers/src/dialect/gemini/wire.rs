@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::chat::{Extras, Raw};
 pub(super) use crate::dialect::raw::{fields_of, need, object_of, overlay, pointer_key, read};
 use crate::json::{self, Str, wire};
+pub(super) use crate::json::{quoted, written};
 use crate::{Dialect, Losses, Text};
 
 /// The dialect of this folder.
@@ -171,16 +172,6 @@ wire! {
 /// A whole number, which protobuf's JSON also writes as a string.
 pub(super) fn whole<T: std::str::FromStr>(raw: &RawValue) -> Option<T> {
     raw.get().trim_matches('"').parse().ok()
-}
-
-/// A raw JSON string.
-pub(super) fn quoted(text: &Text) -> Raw {
-    json::raw(format!("\"{}\"", text.as_escaped()))
-}
-
-/// Bytes that were just written, as raw JSON.
-pub(super) fn written(out: Vec<u8>) -> Raw {
-    String::from_utf8(out).map_or_else(|_| json::null(), json::raw)
 }
 
 /// Whether a body goes back to its own dialect, and where to note what cannot cross when it does not.
