@@ -317,6 +317,7 @@ async fn a_whole_reply_that_nobody_fetches_ends_its_connection() {
         stalled.readable().await.or_fail("the beginning of the answer");
         // What was on its way is still there to read; the rest is not.
         let cut = async {
+            // Not reading for three times the bound is what is tried here, not a wait for something: to look would be to read.
             tokio::time::sleep(Duration::from_millis(900)).await;
             let mut read = Vec::new();
             let ended = stalled.read_to_end(&mut read).await;
