@@ -103,8 +103,36 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
 pub struct WriterOptions {
     /// Send the usage chunk (OpenAI's `stream_options.include_usage`). Dialects that always send usage ignore it.
     pub include_usage: bool,
-    /// One JSON array in place of server-sent events (Gemini without `alt=sse`). Dialects with one framing ignore it.
-    pub json_array: bool,
+    /// Dialects with one framing ignore it.
+    pub framing: Framing,
+}
+
+/// How the events of a stream are told apart on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+    #[default]
+    Sse,
+    /// One JSON array, an element at a time: Gemini without `alt=sse`.
+    JsonArray,
+}
+
+impl Framing {
+    /// The value of `content-type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Sse => "text/event-stream",
+            Self::JsonArray => "application/json",
+        }
+    }
+
+    /// Bytes that may stand between any two events, and say nothing: they keep a silent connection alive.
+    pub fn ping(self) -> &'static [u8] {
+        match self {
+            Self::Sse => b": ping\n\n",
+            Self::JsonArray => b"\n",
+        }
+    }
 }
 
 /// Turns upstream frames into events. An error is an error *event* of the provider, or a frame that is not the dialect.

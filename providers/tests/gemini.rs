@@ -11,7 +11,7 @@ mod recorded;
 mod replay;
 
 use bifrost_providers::dialect::gemini::Gemini;
-use bifrost_providers::dialect::{Frame, WriterOptions};
+use bifrost_providers::dialect::{Frame, Framing, WriterOptions};
 use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::sse::Splitter;
@@ -33,8 +33,8 @@ fn recordings() -> Vec<Recording> {
 }
 
 /// All events of a stream, up to the failure that ended it.
-fn write(events: &[ChatEvent], json_array: bool) -> Vec<u8> {
-    let mut writer = Gemini.writer(WriterOptions { json_array, ..WriterOptions::default() });
+fn write(events: &[ChatEvent], framing: Framing) -> Vec<u8> {
+    let mut writer = Gemini.writer(WriterOptions { framing, ..WriterOptions::default() });
     let mut out = Vec::new();
     for event in events {
         writer.write(event, None, &mut out);
@@ -220,14 +220,14 @@ fn gem_stream_sse_vs_json_array() {
     let mut count = 0;
     for recording in recordings().iter().filter(|recording| recording.is_stream()) {
         let (events, _) = read(&Gemini, frames::frames(recording.response.as_bytes()));
-        let sse = write(&events, false);
+        let sse = write(&events, Framing::Sse);
         let (second, end) = read(&Gemini, frames::frames(&sse));
         end.unwrap();
         assert_eq!(reply_again(&fold(&second)), reply_again(&fold(&events)), "{}", recording.name);
         let written: Vec<Value> = data_of(&sse);
         let joined = without_made_ids(oracle(&written));
         assert_eq!(joined, oracle(&data_of(recording.response.as_bytes())), "{}", recording.name);
-        let array = write(&events, true);
+        let array = write(&events, Framing::JsonArray);
         assert_eq!(value(&array), Value::Array(written), "{}", recording.name);
         let (third, end) = read(&Gemini, [Frame { event: None, data: array.into() }]);
         end.unwrap();

@@ -7,7 +7,7 @@ mod frames;
 use bifrost_providers::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolResult};
 use bifrost_providers::dialect::gemini::Gemini;
 use bifrost_providers::dialect::openai_chat::OpenAiChat;
-use bifrost_providers::dialect::{Frame, Problem, WriterOptions};
+use bifrost_providers::dialect::{Frame, Framing, Problem, WriterOptions};
 use bifrost_providers::event::{Fold, unfold};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
@@ -353,15 +353,15 @@ fn an_error_of_ours_ends_the_stream_in_either_framing() {
         annex: None,
     };
     let (events, _) = read(&[chunk(&json!([{"text":"a"}]), Some("STOP"))]);
-    for json_array in [false, true] {
-        let mut writer = Gemini.writer(WriterOptions { json_array, ..WriterOptions::default() });
+    for framing in [Framing::Sse, Framing::JsonArray] {
+        let mut writer = Gemini.writer(WriterOptions { framing, ..WriterOptions::default() });
         let mut out = Vec::new();
         events
             .iter()
             .filter(|event| !matches!(event, ChatEvent::Stop { .. }))
             .for_each(|event| writer.write(event, None, &mut out));
         writer.fail(&problem, &mut out);
-        let all: Vec<Value> = if json_array {
+        let all: Vec<Value> = if framing == Framing::JsonArray {
             value(&out).as_array().unwrap().clone()
         } else {
             frames::frames(&out).iter().map(|frame| value(&frame.data)).collect()

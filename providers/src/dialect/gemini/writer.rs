@@ -10,7 +10,7 @@ use super::reply::{encode_finish, encode_measures, is_blocked};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, reply, usage};
 use crate::chat::{Extras, Part, PartKind, ToolCall};
-use crate::dialect::{Problem, WriterOptions};
+use crate::dialect::{Framing, Problem, WriterOptions};
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
 use crate::json::{Array, Object};
 use crate::reply::{Finish, Usage};
@@ -19,7 +19,7 @@ use crate::{EventWriter, Losses, Text};
 /// Writes one stream.
 #[derive(Debug)]
 pub(super) struct Writer {
-    framing: Framing,
+    envelope: Envelope,
     /// The reply comes from this dialect, so its extras go back.
     native: bool,
     id: Text,
@@ -35,7 +35,7 @@ pub(super) struct Writer {
 
 /// How events are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
+enum Envelope {
     Sse,
     /// One array. `begun`: its first element was written.
     Array {
@@ -81,7 +81,10 @@ impl EventWriter for Writer {
 impl Writer {
     pub(super) fn new(options: WriterOptions) -> Self {
         Self {
-            framing: if options.json_array { Framing::Array { begun: false } } else { Framing::Sse },
+            envelope: match options.framing {
+                Framing::JsonArray => Envelope::Array { begun: false },
+                Framing::Sse => Envelope::Sse,
+            },
             native: false,
             id: Text::default(),
             model: Text::default(),
@@ -242,9 +245,9 @@ impl Writer {
     }
 
     fn frame(&mut self, body: &[u8], out: &mut Vec<u8>) {
-        let (before, after): (&[u8], &[u8]) = match &mut self.framing {
-            Framing::Sse => (b"data: ", b"\r\n\r\n"),
-            Framing::Array { begun } => (if std::mem::replace(begun, true) { b",\r\n" } else { b"[" }, b""),
+        let (before, after): (&[u8], &[u8]) = match &mut self.envelope {
+            Envelope::Sse => (b"data: ", b"\r\n\r\n"),
+            Envelope::Array { begun } => (if std::mem::replace(begun, true) { b",\r\n" } else { b"[" }, b""),
         };
         out.extend_from_slice(before);
         out.extend_from_slice(body);
@@ -252,7 +255,7 @@ impl Writer {
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        if matches!(self.framing, Framing::Array { .. }) {
+        if matches!(self.envelope, Envelope::Array { .. }) {
             out.extend_from_slice(b"]\r\n");
         }
     }
