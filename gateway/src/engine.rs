@@ -113,7 +113,7 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
     let ask = plan.ask.clone();
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
     grant.describe(ask.endpoint, scan);
-    demand_chat(scan)?;
+    demand_chat(ask.dialect, scan)?;
 
     route(&mut plan, scan)?;
     offer_tools(&mut plan, scan, grant)?;
@@ -186,7 +186,7 @@ fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Re
 }
 
 /// What every chat dialect demands, said before any provider is asked.
-fn demand_chat(scan: &Scan) -> Result<(), Refusal> {
+fn demand_chat(dialect: Dialect, scan: &Scan) -> Result<(), Refusal> {
     use bifrost_providers::Malformed;
     let missing = |pointer: &str, expected: &str| {
         Err(Refusal::Malformed(Malformed { pointer: pointer.to_owned(), expected: expected.to_owned() }))
@@ -197,10 +197,19 @@ fn demand_chat(scan: &Scan) -> Result<(), Refusal> {
     if scan.model.as_ref().is_some_and(|model| !ask::is_model_name(&model.name)) {
         return missing("/model", "expected the name of a model: one line of at most 512 bytes");
     }
-    if scan.messages.is_none() {
-        return missing("/messages", "missing; expected a list of messages");
+    match conversation_field(dialect) {
+        Some(pointer) if scan.messages.is_none() => missing(pointer, "missing; expected a list of messages"),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Where a dialect's requests must have their conversation. OpenAI's Responses may have it at the provider instead.
+fn conversation_field(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::AnthropicMessages => Some("/messages"),
+        Dialect::Gemini => Some("/contents"),
+        Dialect::OpenAiResponses => None,
+    }
 }
 
 /// A request that ends without an answer, and what its loop had done by then: tools that ran are not forgotten over an error.
@@ -227,7 +236,8 @@ impl Answer {
         match self {
             Self::Relay(plan, started) => relayed(&plan, started, grant),
             Self::Live(talk, started) => {
-                let mut headers = translate::event_stream_headers(&started.served);
+                let mut headers = started.served.headers.clone();
+                answer::mark_stream(&mut headers, talk.plan.ask.framing);
                 annex::headers(&mut headers, &grant, grant.facts().losses.len());
                 let body = Pump::new(|out| translate::live(*talk, started, grant, out));
                 Reply { status: http::StatusCode::OK, headers, body: ReplyBody::Events(Box::pin(body)), problem: None }
@@ -244,7 +254,8 @@ fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
     let Started { served, source } = started;
     match source {
         Source::Stream(held) => {
-            let mut headers = translate::event_stream_headers(&served);
+            let mut headers = served.headers.clone();
+            answer::mark_stream(&mut headers, plan.ask.framing);
             annex::headers(&mut headers, &grant, plan.noted.len());
             let status = served.status;
             let body = RelayBody::new(*held, served, plan.noted.clone(), grant);

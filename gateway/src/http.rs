@@ -9,6 +9,7 @@ pub mod health;
 pub mod listen;
 pub mod models;
 pub mod patience;
+pub mod routes;
 pub mod sse;
 pub mod tools;
 
@@ -18,10 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use bifrost_providers::Dialect;
 use futures::FutureExt as _;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
@@ -29,33 +28,10 @@ use hyper::body::Incoming;
 use tower::Service as _;
 
 use self::cors::Cors;
+use self::routes::{Found, Serves};
 use crate::engine::ask::{Link, labels};
-use crate::metrics::Exchange;
+use crate::metrics::{Exchange, RouteName};
 use crate::state::Engine;
-
-/// One way in to chat: a path, the dialect spoken there, and the provider of a model that names none.
-#[derive(Clone, Copy, Debug)]
-pub struct Prefix {
-    pub path: &'static str,
-    pub dialect: Dialect,
-    pub default_provider: Option<&'static str>,
-}
-
-/// Every chat route. A further SDK's base URL is a row here.
-const CHAT: &[Prefix] = &[
-    Prefix { path: "/v1/chat/completions", dialect: Dialect::OpenAiChat, default_provider: None },
-    Prefix { path: "/openai/chat/completions", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
-    Prefix { path: "/openai/v1/chat/completions", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
-    Prefix { path: "/anthropic/v1/messages", dialect: Dialect::AnthropicMessages, default_provider: Some("anthropic") },
-];
-
-/// Every list of models.
-const MODELS: &[Prefix] = &[
-    Prefix { path: "/v1/models", dialect: Dialect::OpenAiChat, default_provider: None },
-    Prefix { path: "/openai/models", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
-    Prefix { path: "/openai/v1/models", dialect: Dialect::OpenAiChat, default_provider: Some("openai") },
-    Prefix { path: "/anthropic/v1/models", dialect: Dialect::AnthropicMessages, default_provider: Some("anthropic") },
-];
 
 /// The whole surface: every route, and around all of them what holds for each exchange.
 #[derive(Clone, Debug)]
@@ -77,12 +53,13 @@ impl Surface {
     /// Answers one request, counts it, and turns a panic into a 500: one bad request must not take others along.
     pub async fn answer(self, request: http::Request<Incoming>, link: Link) -> Result<Response, Infallible> {
         let began = Instant::now();
-        let route = route_of(request.uri().path());
+        let found = routes::find(request.method(), request.uri().path());
+        let route = found.name(request.uri().path());
         let method = method_name(request.method());
         let size = request.body().size_hint().lower();
         let custom = labels(request.headers(), self.engine.metrics.custom());
         let origin = request.headers().get(http::header::ORIGIN).cloned();
-        let answered = AssertUnwindSafe(self.dispatch(request, link)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.dispatch(found, request, link)).catch_unwind().await;
         let mut response = answered.unwrap_or_else(|panic| error::panicked(&*panic));
         if let Some(origin) = origin {
             self.engine.state().cors.mark(&origin, response.headers_mut());
@@ -94,16 +71,21 @@ impl Surface {
         Ok(response)
     }
 
-    /// Chat has the road to itself; the router serves whatever is asked less often, and refuses the rest.
-    async fn dispatch(&self, request: http::Request<Incoming>, link: Link) -> Response {
-        if request.method() == http::Method::POST
-            && let Some(prefix) = CHAT.iter().find(|prefix| prefix.path == request.uri().path())
-        {
-            return chat::answer(self.engine.clone(), prefix, request, link).await;
+    /// The table's routes have the road to themselves; the router serves whatever is asked less often, and refuses the rest.
+    async fn dispatch(&self, found: Found, request: http::Request<Incoming>, link: Link) -> Response {
+        let engine = self.engine.clone();
+        if let Found::Route(route) = found {
+            return match route.serves {
+                Serves::Chat { .. } => chat::answer(engine, route, request, link).await,
+                Serves::Models(dialect) => models::list(engine, &route, dialect, request).await,
+            };
         }
         if let Some(origin) = Cors::asks(request.method(), request.headers()) {
             let permission = self.engine.state().cors.permission(&origin);
             return permission.unwrap_or_else(|| error::foreign(&self.engine, &request));
+        }
+        if let Found::OtherMethod { allowed, .. } = found {
+            return error::other_method(&engine, request, &allowed).await;
         }
         let Ok(response) = self.router.clone().call(request).await;
         response
@@ -111,16 +93,7 @@ impl Surface {
 }
 
 fn router(engine: Arc<Engine>) -> Router {
-    let mut router = Router::new();
-    for prefix in CHAT {
-        // Only to say which method is the right one.
-        router = router.route(prefix.path, post(error::no_such_route));
-    }
-    for prefix in MODELS {
-        let handler = move |State(engine): State<Arc<Engine>>, request: Request| models::list(engine, prefix, request);
-        router = router.route(prefix.path, get(handler));
-    }
-    router
+    Router::new()
         .route("/v1/mcp/tool/execute", post(tools::execute))
         .route("/health", get(health::health))
         .route("/metrics", get(health::metrics))
@@ -129,16 +102,16 @@ fn router(engine: Arc<Engine>) -> Router {
         .with_state(engine)
 }
 
-/// The dialect whose errors a path's callers understand.
-pub fn dialect_of(path: &str) -> Dialect {
-    if path.starts_with("/anthropic/") { Dialect::AnthropicMessages } else { Dialect::OpenAiChat }
-}
-
-/// An unknown path is one route, whatever it says: metric labels are not the caller's to choose.
-fn route_of(path: &str) -> &'static str {
-    const OTHERS: [&str; 3] = ["/v1/mcp/tool/execute", "/health", "/metrics"];
-    let rows = CHAT.iter().chain(MODELS).map(|prefix| prefix.path);
-    rows.chain(OTHERS).find(|known| *known == path).unwrap_or("other")
+impl Found {
+    /// An unknown path is one route, whatever it says: metric labels are not the caller's to choose.
+    fn name(&self, path: &str) -> RouteName {
+        const ROUTER: [&str; 3] = ["/v1/mcp/tool/execute", "/health", "/metrics"];
+        match self {
+            Self::Route(route) => route.name,
+            Self::OtherMethod { name, .. } => *name,
+            Self::Nothing => RouteName::fixed(ROUTER.into_iter().find(|known| *known == path).unwrap_or("other")),
+        }
+    }
 }
 
 fn method_name(method: &http::Method) -> &'static str {

@@ -140,10 +140,25 @@ struct Series {
     retries: Histogram,
 }
 
+/// A route's name: texts of the program's own, put together only where a name is new. A caller can invent none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteName(pub [&'static str; 5]);
+
+impl RouteName {
+    /// A name in one piece.
+    pub const fn fixed(name: &'static str) -> Self {
+        Self([name, "", "", "", ""])
+    }
+
+    pub fn text(&self) -> String {
+        self.0.concat()
+    }
+}
+
 /// What one HTTP exchange is counted under. Of the caller's own text only the values of the operator's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exchange {
-    pub route: &'static str,
+    pub route: RouteName,
     pub method: &'static str,
     pub status: u16,
     /// Values of the configured custom labels, in their order.
@@ -459,9 +474,9 @@ impl HttpVectors {
     }
 
     fn route(&self, exchange: &Exchange) -> Route {
-        let status = exchange.status.to_string();
+        let (route, status) = (exchange.route.text(), exchange.status.to_string());
         let custom = exchange.custom.iter().map(String::as_str);
-        let values: Vec<&str> = [exchange.route, exchange.method, &status].into_iter().chain(custom).collect();
+        let values: Vec<&str> = [route.as_str(), exchange.method, &status].into_iter().chain(custom).collect();
         Route {
             requests: self.requests.with_label_values(&values),
             duration: self.duration.with_label_values(&values),
@@ -529,7 +544,7 @@ mod tests {
     }
 
     fn exchange(method: &'static str, custom: Vec<String>) -> Exchange {
-        Exchange { route: "other", method, status: 404, custom }
+        Exchange { route: RouteName::fixed("other"), method, status: 404, custom }
     }
 
     #[test]

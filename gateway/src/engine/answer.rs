@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 
-use bifrost_providers::dialect::Problem;
+use bifrost_providers::dialect::{Framing, Problem};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body;
 
 /// The answer to one request.
@@ -21,10 +21,18 @@ pub struct Reply {
 /// A growing body. It cannot fail: what goes wrong in the middle is an error event inside it.
 pub type StreamBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 
+/// What the head of every stream says.
+pub fn mark_stream(headers: &mut HeaderMap, framing: Framing) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+}
+
 /// The body of an answer.
 pub enum ReplyBody {
     Whole(Bytes),
-    /// Server-sent events. Every chunk ends at the end of an event, so that a ping may stand between any two.
+    /// A stream. Every chunk ends at the end of an event, so that a ping may stand between any two.
     Events(StreamBody),
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bifrost_policies::{Credentials, affinity};
+use bifrost_providers::dialect::Framing;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::scan::Scan;
 use bifrost_providers::{Dialect, Malformed};
@@ -40,8 +41,9 @@ pub struct Link(Arc<AtomicBool>);
 #[derive(Debug)]
 pub struct Ask {
     pub endpoint: Endpoint,
-    /// What the client speaks.
+    /// What the client speaks, and how it wants a stream cut into events.
     pub dialect: Dialect,
+    pub framing: Framing,
     /// The provider of an unprefixed model on this route (`/openai`, `/anthropic`), if the route names one.
     pub default_provider: Option<&'static str>,
     pub headers: HeaderMap,

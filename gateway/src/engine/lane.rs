@@ -18,7 +18,7 @@ pub enum Lane {
 pub enum Content {
     /// Nothing: the caller's bytes will do.
     AsItCame,
-    /// It put something back that the caller's bytes lack.
+    /// It says another conversation than the caller's bytes, or frames the answer otherwise than the provider does.
     Changed,
     /// It offers tools, and so must see what the model calls.
     Watched,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target};
+use bifrost_providers::dialect::Framing;
+use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
@@ -122,12 +124,7 @@ impl Plan {
 
     /// The body for this target, in the lane that it takes.
     pub fn prepare(&mut self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
-        let content = match (&self.offer, self.restored) {
-            (Some(_), _) => Content::Watched,
-            (None, true) => Content::Changed,
-            (None, false) => Content::AsItCame,
-        };
-        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), content);
+        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), self.content());
         let prepared = match lane {
             Lane::Relay => self.splice(target, upstream)?,
             Lane::Translate | Lane::Loop => self.translate(lane, target, upstream)?,
@@ -136,6 +133,17 @@ impl Plan {
             return Err(Refusal::Strict(prepared.losses));
         }
         Ok(prepared)
+    }
+
+    fn content(&self) -> Content {
+        if self.offer.is_some() {
+            return Content::Watched;
+        }
+        // Providers are asked for events, so another framing is ours to make; and what was made for another provider's reply
+        // is to be taken out.
+        let reframed = self.stream() && self.ask.framing != Framing::Sse;
+        let made_here = || self.ask.dialect == Dialect::OpenAiResponses && holds_items_of_ours(&self.ask.body);
+        if self.restored || reframed || made_here() { Content::Changed } else { Content::AsItCame }
     }
 
     /// The caller's own bytes, apart from the model's name and the gateway's own fields.
@@ -162,6 +170,11 @@ impl Plan {
         let mut chat = self.decode()?.clone();
         if self.ask.dialect == Dialect::AnthropicMessages && chat.extras.find("thread").is_some() {
             return Err(Refusal::ThreadUnsupported);
+        }
+        if let Some((field, reason)) = depends_on_provider(&chat)
+            && upstream.provider.dialect() != self.ask.dialect
+        {
+            return Err(Refusal::HeldElsewhere { field, reason, provider: target.provider.clone() });
         }
         chat.model = Text::from_plain(&target.model);
         chat.stream = stream;

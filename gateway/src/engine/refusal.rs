@@ -34,6 +34,12 @@ pub enum Refusal {
     /// A conversation that only the provider holds (Anthropic's `thread`), in a lane where the gateway must see all of it.
     /// Official SDKs then send the whole conversation instead.
     ThreadUnsupported,
+    /// A conversation that another provider's state is part of: the field that says so, and why it cannot be asked here.
+    HeldElsewhere {
+        field: &'static str,
+        reason: &'static str,
+        provider: Arc<str>,
+    },
     /// The tool loop's own deadline passed while a model or a tool was still at work.
     RunDeadline(Duration),
     /// A tool call whose arguments its schema refuses. The complaint may quote them, so the log does without it.
@@ -74,6 +80,7 @@ impl Refusal {
                     | Denied::CredentialsExhausted { .. }
                     | Denied::QueueFull { .. }
             ),
+            Self::HeldElsewhere { .. } => true,
             Self::Malformed(_)
             | Self::Strict(_)
             | Self::ThreadUnsupported
@@ -86,7 +93,9 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Denied(denied) => StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::HeldElsewhere { .. } | Self::Arguments { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Failed { failure, .. } => failure_status(failure),
             Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RunDeadline(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -98,7 +107,9 @@ impl Refusal {
     pub fn kind(&self) -> String {
         match self {
             Self::Denied(denied) => denied.kind().to_owned(),
-            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => "invalid_request_error".to_owned(),
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::HeldElsewhere { .. } | Self::Arguments { .. } => {
+                "invalid_request_error".to_owned()
+            }
             Self::Failed { failure, .. } => failure_kind(failure),
             Self::Strict(_) => "lossy_translation".to_owned(),
             Self::RunDeadline(_) => "request_timed_out".to_owned(),
@@ -110,7 +121,9 @@ impl Refusal {
     pub fn class(&self) -> &'static str {
         match self {
             Self::Denied(denied) => denied.kind(),
-            Self::Malformed(_) | Self::ThreadUnsupported | Self::Arguments { .. } => "invalid_request_error",
+            Self::Malformed(_) | Self::ThreadUnsupported | Self::HeldElsewhere { .. } | Self::Arguments { .. } => {
+                "invalid_request_error"
+            }
             Self::Failed { failure, .. } => failure_class(failure.kind),
             Self::Strict(_) => "lossy_translation",
             Self::RunDeadline(_) => "request_timed_out",
@@ -144,6 +157,11 @@ impl Refusal {
                 "a message thread is held by the provider alone: send the whole conversation, without `thread`"
                     .to_owned()
             }
+            Self::HeldElsewhere { field, reason, provider } => {
+                format!(
+                    "{field}: the request {reason}, and that is not {provider}; send the whole conversation instead"
+                )
+            }
             Self::RunDeadline(bound) => format!("the tool loop did not finish within {bound:?}"),
             Self::Arguments { complaint, .. } => complaint.clone(),
             Self::Http { message, .. } => message.clone(),
@@ -162,6 +180,7 @@ impl Refusal {
         let (code, param) = match self {
             Self::Failed { failure, .. } => (failure.provider_code.clone(), failure.param.clone()),
             Self::Malformed(malformed) if !malformed.pointer.is_empty() => (None, Some(malformed.pointer.clone())),
+            Self::HeldElsewhere { field, .. } => (None, Some(format!("/{field}"))),
             Self::ThreadUnsupported => (Some("thread_unsupported_request".to_owned()), Some("/thread".to_owned())),
             _ => (None, None),
         };
@@ -203,6 +222,7 @@ impl Refusal {
             Self::Malformed(_)
             | Self::Strict(_)
             | Self::ThreadUnsupported
+            | Self::HeldElsewhere { .. }
             | Self::Arguments { .. }
             | Self::Http { .. } => {
                 headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));

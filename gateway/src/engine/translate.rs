@@ -8,7 +8,7 @@ use bifrost_providers::event::{Fold, unfold};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::{ChatEvent, ChatReply, Dialect, Failure, Text};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::agent::{Ending, Step, Talk};
 use super::annex;
@@ -105,7 +105,7 @@ fn has_text(parts: &[Part]) -> bool {
 
 /// Answers as it grows. Runs inside the response body; every way out ends the stream properly and settles the grant.
 pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet) {
-    let options = WriterOptions { include_usage: talk.plan.wants_usage(), ..WriterOptions::default() };
+    let options = WriterOptions { include_usage: talk.plan.wants_usage(), framing: talk.plan.ask.framing };
     let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
     grant.lost(stitch.losses());
@@ -207,14 +207,4 @@ async fn let_go(mut held: Box<Held>) {
 
 fn failed(served: &Served, failure: Failure) -> Refusal {
     Refusal::Failed { provider: served.provider.clone(), upstream: served.upstream, failure: Box::new(failure) }
-}
-
-/// The head of a stream in the client's dialect.
-pub fn event_stream_headers(served: &Served) -> HeaderMap {
-    let mut headers = served.headers.clone();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers
 }

@@ -1,24 +1,31 @@
 //! Chat, on every route that speaks it: the body is collected, the engine answers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use bifrost_providers::dialect::Framing;
+use bifrost_providers::dialect::gemini::Action;
 use bifrost_providers::endpoint::Endpoint;
-use bifrost_providers::scan::Scan;
+use bifrost_providers::scan::{Scan, Splice};
+use bifrost_providers::{Dialect, Malformed};
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 
-use super::{Prefix, body, error, sse};
+use super::routes::{Route, Serves};
+use super::{body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
 use crate::engine::ask::{Arrival, Ask, Link};
 use crate::engine::{admit, serve};
 use crate::state::Engine;
 
-pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Request<Incoming>, link: Link) -> Response {
+pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming>, link: Link) -> Response {
     let (head, mut body) = request.into_parts();
-    let endpoint = Endpoint::chat(prefix.dialect);
-    let arrival = Arrival::new(endpoint.request_type(false), prefix.dialect, &head.headers).over(link);
+    let dialect = route.dialect_of_chat();
+    let endpoint = Endpoint::chat(dialect);
+    let arrival = Arrival::new(endpoint.request_type(false), dialect, &head.headers).over(link);
     let admitted = match admit(&engine, &arrival) {
         Ok(admitted) => admitted,
         Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
@@ -26,23 +33,69 @@ pub async fn answer(engine: Arc<Engine>, prefix: &'static Prefix, request: Reque
     let cap = admitted.state.max_body_bytes;
     let whole = match body::collect(&head.headers, &mut body, cap).await {
         Ok(whole) => whole,
-        Err(refusal) => return error::unread(admitted.refuse(&refusal, prefix.dialect), &head, body, cap).await,
+        Err(refusal) => return error::unread(admitted.refuse(&refusal, dialect), &head, body, cap).await,
     };
-    let ask = Ask {
-        endpoint,
-        dialect: prefix.dialect,
-        default_provider: prefix.default_provider,
-        request_id: arrival.request_id,
-        scan: Scan::of(&whole),
-        headers: head.headers,
-        body: whole,
-    };
+    let framing = framing(dialect, head.uri.query());
+    let (body, scan) = route.read(whole);
+    let default_provider = route.default_provider;
+    let request_id = arrival.request_id;
+    let ask = Ask { endpoint, dialect, framing, default_provider, request_id, scan, headers: head.headers, body };
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
         let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
         let work = Box::pin(serve(engine, admitted, ask));
-        return respond(sse::answer(prefix.dialect, &request_id, work, ping_after).await);
+        return respond(sse::answer((dialect, framing), &request_id, work, ping_after).await);
     }
     respond(Box::pin(serve(engine, admitted, ask)).await)
+}
+
+/// How a client of this dialect wants its streams. Google's say so in the query (<https://ai.google.dev/api/generate-content>).
+fn framing(dialect: Dialect, query: Option<&str>) -> Framing {
+    let asks_for_events = |query: &str| query.split('&').any(|pair| matches!(pair, "alt=sse" | "$alt=sse"));
+    match dialect {
+        Dialect::Gemini if !query.is_some_and(asks_for_events) => Framing::JsonArray,
+        _ => Framing::Sse,
+    }
+}
+
+impl Route {
+    fn dialect_of_chat(&self) -> Dialect {
+        match self.serves {
+            Serves::Chat { dialect, .. } => dialect,
+            Serves::Models(_) => self.dialect,
+        }
+    }
+
+    /// Reads a request of chat, whose model and framing the path may say.
+    fn read(&self, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
+        match (&self.named, self.serves) {
+            (Some(model), Serves::Chat { dialect: Dialect::Gemini, stream }) => {
+                let action = Action { model: Cow::Borrowed(model), stream: stream.unwrap_or_default(), sse: true };
+                let scan = action.scan(&body);
+                (body, scan)
+            }
+            (Some(model), _) => with_model(model, body),
+            (None, _) => {
+                let scan = Scan::of(&body);
+                (body, scan)
+            }
+        }
+    }
+}
+
+/// A body that says the model of its path: in this dialect everybody behind looks for it there.
+fn with_model(model: &str, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
+    let scan = match Scan::of(&body) {
+        Ok(scan) => scan,
+        malformed => return (body, malformed),
+    };
+    let mut splice = Splice::new(&body);
+    match &scan.model {
+        Some(named) => splice.replace_text(&named.field, model),
+        None => splice.append_text("model", model),
+    };
+    let body = splice.build();
+    let scan = Scan::of(&body);
+    (body, scan)
 }
 
 /// The engine's answer as the framework's.

@@ -12,8 +12,9 @@ use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::body;
 use super::chat::respond;
-use super::{body, dialect_of};
+use super::routes::dialect_of;
 use crate::engine::answer::Reply;
 use crate::engine::ask::Arrival;
 use crate::engine::grant::Grant;
@@ -47,7 +48,25 @@ pub async fn no_such_route(engine: State<Arc<Engine>>, request: Request) -> Resp
     misdirected(&engine, &refusal, &head, body).await
 }
 
-pub async fn wrong_method(engine: State<Arc<Engine>>, request: Request) -> Response {
+/// A path of the table, asked in a way that it does not answer.
+pub async fn other_method(
+    engine: &Arc<Engine>,
+    request: http::Request<Incoming>,
+    allowed: &[http::Method],
+) -> Response {
+    let mut response = wrong_method(State(engine.clone()), request).await;
+    let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+pub async fn wrong_method<B>(engine: State<Arc<Engine>>, request: http::Request<B>) -> Response
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
     let (head, body) = request.into_parts();
     let message = format!("{} does not answer {}", head.uri.path(), head.method);
     let refusal = Refusal::Http { status: StatusCode::METHOD_NOT_ALLOWED, kind: "invalid_request_error", message };
@@ -61,7 +80,11 @@ pub fn foreign(engine: &Arc<Engine>, request: &http::Request<Incoming>) -> Respo
     refused(engine, &Arrival::new("unknown", dialect_of(request.uri().path()), request.headers()), &refusal)
 }
 
-async fn misdirected(engine: &Arc<Engine>, refusal: &Refusal, head: &Parts, body: axum::body::Body) -> Response {
+async fn misdirected<B>(engine: &Arc<Engine>, refusal: &Refusal, head: &Parts, body: B) -> Response
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
     let arrival = Arrival::new("unknown", dialect_of(head.uri.path()), &head.headers);
     let reply = refuse(refusal, arrival.dialect, Grant::open(engine, &arrival));
     unread(reply, head, body, engine.state().max_body_bytes).await

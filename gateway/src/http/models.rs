@@ -2,37 +2,38 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use axum::response::Response;
 use bifrost_policies::{Principal, identify};
 use bifrost_providers::Dialect;
-use http::StatusCode;
 use http::request::Parts;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
-use super::{Prefix, error};
+use super::error;
+use super::routes::Route;
 use crate::engine::ask::{Arrival, credentials};
 use crate::engine::models::{Model, all};
 use crate::engine::refusal::Refusal;
 use crate::state::Engine;
 
-pub async fn list(engine: Arc<Engine>, prefix: &'static Prefix, request: Request) -> Response {
+pub async fn list(engine: Arc<Engine>, route: &Route, dialect: Dialect, request: Request<Incoming>) -> Response {
     let (head, _body) = request.into_parts();
-    let arrival = Arrival::new("list_models", prefix.dialect, &head.headers);
-    match merged(&engine, prefix, &head).await {
+    let arrival = Arrival::new("list_models", route.dialect, &head.headers);
+    match merged(&engine, dialect, &head).await {
         Ok(response) => response,
         Err(refusal) => error::refused(&engine, &arrival, &refusal),
     }
 }
 
-async fn merged(engine: &Engine, prefix: &Prefix, head: &Parts) -> Result<Response, Refusal> {
+async fn merged(engine: &Engine, dialect: Dialect, head: &Parts) -> Result<Response, Refusal> {
     let state = engine.state();
     let principal = identify(&credentials(&head.headers), state.enforce_auth, &state.keyring)?;
     let query = head.uri.query().unwrap_or_default();
     let only = query.split('&').find_map(|pair| pair.strip_prefix("provider=")).filter(|name| !name.is_empty());
     let models = all(&state, only).await;
     let visible = models.iter().filter(|model| may_use(principal.as_deref(), model));
-    let body = match prefix.dialect {
+    let body = match dialect {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => openai(visible),
         Dialect::AnthropicMessages => anthropic(visible),
         Dialect::Gemini => gemini(visible),

@@ -11,37 +11,39 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bifrost_providers::Dialect;
-use bifrost_providers::dialect::WriterOptions;
+use bifrost_providers::dialect::{Framing, WriterOptions};
 use bifrost_providers::transport::Alarm;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Next};
-use crate::engine::answer::{Reply, ReplyBody, StreamBody};
+use crate::engine::answer::{Reply, ReplyBody, StreamBody, mark_stream};
 
 /// Silence after which a comment is sent. Load balancers cut at 60 s, some at 30 s.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
-const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
 /// An answer in the making.
 pub type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
+/// What the client speaks, and how it wants that cut into events.
+pub type Client = (Dialect, Framing);
+
 /// Waits for the head of a stream, or opens it.
-pub async fn answer(dialect: Dialect, request_id: &str, mut work: Work, ping_after: Duration) -> Reply {
+pub async fn answer(client: Client, request_id: &str, mut work: Work, ping_after: Duration) -> Reply {
     match tokio::time::timeout(ping_after, &mut work).await {
         Ok(Reply { body: ReplyBody::Events(body), status, headers, problem }) => {
-            let paced = Paced::new(Stage::Flowing(body), dialect, ping_after);
+            let paced = Paced::new(Stage::Flowing(body), client, ping_after);
             Reply { body: ReplyBody::Events(Box::pin(paced)), status, headers, problem }
         }
         Ok(whole) => whole,
         Err(_) => {
-            let mut paced = Paced::new(Stage::Waiting(work), dialect, ping_after);
+            let mut paced = Paced::new(Stage::Waiting(work), client, ping_after);
             paced.due = true;
             Reply {
                 status: StatusCode::OK,
-                headers: opened(request_id),
+                headers: opened(client.1, request_id),
                 body: ReplyBody::Events(Box::pin(paced)),
                 problem: None,
             }
@@ -49,12 +51,9 @@ pub async fn answer(dialect: Dialect, request_id: &str, mut work: Work, ping_aft
     }
 }
 
-fn opened(request_id: &str) -> HeaderMap {
+fn opened(framing: Framing, request_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    mark_stream(&mut headers, framing);
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
     }
@@ -64,7 +63,7 @@ fn opened(request_id: &str) -> HeaderMap {
 /// A stream with pings in its silences. Every chunk of the inner body ends with an event, so a ping never splits one.
 struct Paced {
     stage: Stage,
-    dialect: Dialect,
+    client: Client,
     every: Duration,
     /// When something was sent last. The timer is only moved when it rings, not for every chunk.
     last: Instant,
@@ -82,9 +81,9 @@ enum Stage {
 }
 
 impl Paced {
-    fn new(stage: Stage, dialect: Dialect, every: Duration) -> Self {
+    fn new(stage: Stage, client: Client, every: Duration) -> Self {
         let last = Instant::now();
-        Self { stage, dialect, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::default() }
+        Self { stage, client, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::default() }
     }
 
     /// The next write's content; see [`super::batch`].
@@ -99,7 +98,7 @@ impl Paced {
                 Poll::Ready(None) => break,
                 Poll::Pending => match self.batch.at_rest() {
                     Next::Send => break,
-                    Next::Idle => return self.poll_ping(cx).map(|()| Some(PING)),
+                    Next::Idle => return self.poll_ping(cx).map(|()| Some(self.ping())),
                     Next::Again => {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -141,9 +140,14 @@ impl Paced {
         }
         self.stage = Stage::Over;
         let problem = reply.problem?;
+        let (dialect, framing) = self.client;
         let mut event = Vec::new();
-        self.dialect.codec().writer(WriterOptions::default()).fail(&problem, &mut event);
+        dialect.codec().writer(WriterOptions { framing, ..WriterOptions::default() }).fail(&problem, &mut event);
         Some(Bytes::from(event))
+    }
+
+    fn ping(&self) -> Bytes {
+        Bytes::from_static(self.client.1.ping())
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -167,7 +171,7 @@ impl Body for Paced {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         if std::mem::take(&mut this.due) {
-            return Poll::Ready(Some(Ok(Frame::data(PING))));
+            return Poll::Ready(Some(Ok(Frame::data(this.ping()))));
         }
         let content = std::task::ready!(this.poll_batch(cx));
         this.last = Instant::now();
@@ -209,13 +213,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_quick_stream_has_no_pings() {
-        let reply = answer(Dialect::OpenAiChat, "r", stream(Duration::ZERO, Duration::ZERO), EVERY).await;
+        let reply =
+            answer((Dialect::OpenAiChat, Framing::Sse), "r", stream(Duration::ZERO, Duration::ZERO), EVERY).await;
         assert_eq!(text(reply).await, "data: 1\n\ndata: 2\n\n");
     }
 
     #[tokio::test]
     async fn silence_before_and_inside_a_stream_is_filled() {
-        let reply = answer(Dialect::OpenAiChat, "r", stream(EVERY * 2, EVERY * 2), EVERY).await;
+        let reply = answer((Dialect::OpenAiChat, Framing::Sse), "r", stream(EVERY * 2, EVERY * 2), EVERY).await;
         assert_eq!(reply.status, StatusCode::OK);
         let text = text(reply).await;
         let (before, after) = text.split_once("data: 1\n\n").unwrap();
@@ -243,7 +248,7 @@ mod tests {
                 problem: Some(Box::new(problem)),
             }
         });
-        let text = text(answer(Dialect::OpenAiChat, "r", work, EVERY).await).await;
+        let text = text(answer((Dialect::OpenAiChat, Framing::Sse), "r", work, EVERY).await).await;
         let last = text.trim_end().rsplit("\n\n").next().unwrap();
         assert!(last.starts_with("data: ") && last.contains("upstream_unavailable"), "{text}");
         assert!(!text.contains("[DONE]"));

@@ -69,6 +69,13 @@ impl Splice {
         }
     }
 
+    /// The same for a JSON string that says `plain`.
+    pub fn append_text(&mut self, key: &str, plain: &str) -> &mut Self {
+        let mut json = Vec::with_capacity(plain.len() + 2);
+        write_str(&mut json, plain);
+        self.append(key, json)
+    }
+
     /// Sees to it that the request asks for usage on its stream (`stream_options.include_usage`), and keeps its other
     /// stream options.
     pub fn ask_usage(&mut self, scan: &Scan) -> &mut Self {

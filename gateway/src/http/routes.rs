@@ -1,0 +1,305 @@
+//! The table of routes: what stands where, as rows of data.
+//!
+//! A route is a [`Mount`], which is where an SDK's base URL may point, and a [`Row`] of the family of routes that stands there.
+//! The sets (`/litellm`, ..) hold all mounts once more, for applications that were told to use one base URL for every SDK.
+
+use bifrost_providers::Dialect;
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::metrics::RouteName;
+
+/// One answer to "who serves this path?".
+#[derive(Debug)]
+pub struct Route {
+    pub name: RouteName,
+    pub serves: Serves,
+    /// The dialect of its errors.
+    pub dialect: Dialect,
+    /// The provider of a model that names none.
+    pub default_provider: Option<&'static str>,
+    /// What stands in the path in place of the row's model or id, percent-decoded.
+    pub named: Option<String>,
+}
+
+/// What a row serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Chat in this dialect. Where the path says whether the answer is a stream, `stream` is what it says.
+    Chat { dialect: Dialect, stream: Option<bool> },
+    /// The list of models in this dialect.
+    Models(Dialect),
+}
+
+/// What becomes of a method and a path.
+#[derive(Debug)]
+pub enum Found {
+    Route(Route),
+    /// The path is one of ours, with other methods.
+    OtherMethod {
+        name: RouteName,
+        allowed: Vec<Method>,
+    },
+    Nothing,
+}
+
+/// Where a family of routes stands.
+struct Mount {
+    path: &'static str,
+    rows: &'static [Row],
+    dialect: Dialect,
+    default_provider: Option<&'static str>,
+}
+
+/// One route of a family, below its mount.
+struct Row {
+    method: Method,
+    path: Path,
+    serves: Serves,
+}
+
+/// A path, with at most one part that is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Path {
+    Exact(&'static str),
+    /// Between the two stands a model's name, slashes and all.
+    Model(&'static str, &'static str),
+}
+
+use Dialect::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
+
+/// <https://platform.openai.com/docs/api-reference>, without the version: SDKs disagree on who adds it.
+const OPENAI: &[Row] = &[
+    post(Path::Exact("/chat/completions"), chat(OpenAiChat)),
+    post(Path::Exact("/responses"), chat(OpenAiResponses)),
+    get(Path::Exact("/models"), Serves::Models(OpenAiChat)),
+];
+
+/// <https://learn.microsoft.com/azure/ai-foundry/openai/reference>: the path names the deployment, and it alone.
+const AZURE_DEPLOYMENTS: &[Row] = &[post(Path::Model("/", "/chat/completions"), chat(OpenAiChat))];
+
+/// <https://docs.anthropic.com/en/api/overview>
+const ANTHROPIC: &[Row] = &[
+    post(Path::Exact("/messages"), chat(AnthropicMessages)),
+    get(Path::Exact("/models"), Serves::Models(AnthropicMessages)),
+];
+
+/// <https://ai.google.dev/api>
+const GENAI: &[Row] = &[
+    post(Path::Model("/models/", ":generateContent"), Serves::Chat { dialect: Gemini, stream: Some(false) }),
+    post(Path::Model("/models/", ":streamGenerateContent"), Serves::Chat { dialect: Gemini, stream: Some(true) }),
+    get(Path::Exact("/models"), Serves::Models(Gemini)),
+];
+
+/// Without a prefix: models name their provider.
+const ROOT: &[Mount] = &[openai("/v1", None), anthropic("/v1", Some("anthropic")), genai("/v1"), genai("/v1beta")];
+
+/// Directly below a set: as a client of OpenAI would have it.
+const SET_ROOT: &[Mount] = &[openai("/v1", Some("openai")), openai("", Some("openai"))];
+
+/// Below the root and below every set. Where one path is the beginning of another, the longer one comes first.
+const MOUNTS: &[Mount] = &[
+    azure_deployments("/openai/openai/deployments"),
+    azure_deployments("/openai/deployments"),
+    openai("/openai/openai/v1", Some("azure")),
+    openai("/openai/openai", Some("azure")),
+    openai("/openai/v1", Some("openai")),
+    openai("/openai", Some("openai")),
+    anthropic("/anthropic/v1", Some("anthropic")),
+    genai("/genai/v1beta"),
+    genai("/genai/v1"),
+];
+
+/// One base URL for every SDK.
+const SETS: &[&str] = &["/litellm", "/langchain", "/pydanticai"];
+
+const fn openai(path: &'static str, default_provider: Option<&'static str>) -> Mount {
+    Mount { path, rows: OPENAI, dialect: OpenAiChat, default_provider }
+}
+
+const fn azure_deployments(path: &'static str) -> Mount {
+    Mount { path, rows: AZURE_DEPLOYMENTS, dialect: OpenAiChat, default_provider: Some("azure") }
+}
+
+const fn anthropic(path: &'static str, default_provider: Option<&'static str>) -> Mount {
+    Mount { path, rows: ANTHROPIC, dialect: AnthropicMessages, default_provider }
+}
+
+const fn genai(path: &'static str) -> Mount {
+    Mount { path, rows: GENAI, dialect: Gemini, default_provider: Some("gemini") }
+}
+
+const fn chat(dialect: Dialect) -> Serves {
+    Serves::Chat { dialect, stream: None }
+}
+
+const fn post(path: Path, serves: Serves) -> Row {
+    Row { method: Method::POST, path, serves }
+}
+
+const fn get(path: Path, serves: Serves) -> Row {
+    Row { method: Method::GET, path, serves }
+}
+
+/// Looks a request up.
+pub fn find(method: &Method, path: &str) -> Found {
+    let mut other = Found::Nothing;
+    for Fit { name, mount, row, named } in fitting(path) {
+        let Ok(named) = percent_decode_str(named).decode_utf8() else { continue };
+        if row.method == *method {
+            let named = (!named.is_empty()).then(|| named.into_owned());
+            let Mount { dialect, default_provider, .. } = *mount;
+            return Found::Route(Route { name, serves: row.serves, dialect, default_provider, named });
+        }
+        match &mut other {
+            Found::OtherMethod { allowed, .. } => allowed.push(row.method.clone()),
+            _ => other = Found::OtherMethod { name, allowed: vec![row.method.clone()] },
+        }
+    }
+    other
+}
+
+/// The dialect whose errors a path's callers understand, whether or not there is such a path.
+pub fn dialect_of(path: &str) -> Dialect {
+    let (_, rest, mounts) = set_of(path);
+    let below = |mount: &&Mount| rest.strip_prefix(mount.path).is_some_and(|rest| rest.starts_with('/'));
+    mounts.into_iter().flatten().find(below).map_or(OpenAiChat, |mount| mount.dialect)
+}
+
+/// A row that a path fits, whatever the method.
+struct Fit<'p> {
+    name: RouteName,
+    mount: &'static Mount,
+    row: &'static Row,
+    /// What stands in the open place; empty where there is none.
+    named: &'p str,
+}
+
+fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
+    let (set, rest, mounts) = set_of(path);
+    let mounts = mounts.into_iter().flatten();
+    let below = mounts.filter_map(move |mount| Some((mount, rest.strip_prefix(mount.path)?)));
+    below.flat_map(move |(mount, rest)| {
+        mount.rows.iter().filter_map(move |row| {
+            let named = row.path.fits(rest)?;
+            let name = RouteName(row.path.name(set, mount.path));
+            Some(Fit { name, mount, row, named })
+        })
+    })
+}
+
+fn set_of(path: &str) -> (&'static str, &str, [&'static [Mount]; 2]) {
+    let inside = SETS.iter().find_map(|set| Some((*set, path.strip_prefix(set)?)));
+    match inside.filter(|(_, rest)| rest.starts_with('/')) {
+        Some((set, rest)) => (set, rest, [MOUNTS, SET_ROOT]),
+        None => ("", path, [ROOT, MOUNTS]),
+    }
+}
+
+// === impl Path ===
+
+impl Path {
+    /// Does a path fit, and what stands in the open place?
+    fn fits(self, path: &str) -> Option<&str> {
+        match self {
+            Self::Exact(exact) => (path == exact).then_some(""),
+            Self::Model(head, tail) => path.strip_prefix(head)?.strip_suffix(tail).filter(|model| !model.is_empty()),
+        }
+    }
+
+    fn name(self, set: &'static str, mount: &'static str) -> [&'static str; 5] {
+        match self {
+            Self::Exact(path) => [set, mount, path, "", ""],
+            Self::Model(head, tail) => [set, mount, head, "{model}", tail],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str) -> Route {
+        match find(&Method::POST, path) {
+            Found::Route(route) => route,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_sdk_finds_its_routes_below_every_base_url() {
+        for (path, dialect, provider) in [
+            ("/v1/chat/completions", OpenAiChat, None),
+            ("/v1/responses", OpenAiResponses, None),
+            ("/v1/messages", AnthropicMessages, Some("anthropic")),
+            ("/openai/chat/completions", OpenAiChat, Some("openai")),
+            ("/openai/v1/responses", OpenAiResponses, Some("openai")),
+            ("/openai/openai/v1/responses", OpenAiResponses, Some("azure")),
+            ("/anthropic/v1/messages", AnthropicMessages, Some("anthropic")),
+            ("/litellm/chat/completions", OpenAiChat, Some("openai")),
+            ("/litellm/v1/chat/completions", OpenAiChat, Some("openai")),
+            ("/langchain/anthropic/v1/messages", AnthropicMessages, Some("anthropic")),
+            ("/pydanticai/openai/v1/responses", OpenAiResponses, Some("openai")),
+        ] {
+            let route = found(path);
+            assert_eq!(route.serves, chat(dialect), "{path}");
+            assert_eq!((route.default_provider, route.named.as_deref()), (provider, None), "{path}");
+            assert_eq!(route.name.text(), path);
+        }
+    }
+
+    #[test]
+    fn a_path_may_name_the_model() {
+        for (path, name, model, stream) in [
+            (
+                "/genai/v1beta/models/gemini-2.5-flash:generateContent",
+                "/genai/v1beta/models/{model}:generateContent",
+                "gemini-2.5-flash",
+                Some(false),
+            ),
+            (
+                "/genai/v1/models/openai/gpt-4o:streamGenerateContent",
+                "/genai/v1/models/{model}:streamGenerateContent",
+                "openai/gpt-4o",
+                Some(true),
+            ),
+            (
+                "/pydanticai/genai/v1beta/models/ollama%2Fllama3:8b:generateContent",
+                "/pydanticai/genai/v1beta/models/{model}:generateContent",
+                "ollama/llama3:8b",
+                Some(false),
+            ),
+            ("/v1beta/models/g:generateContent", "/v1beta/models/{model}:generateContent", "g", Some(false)),
+            (
+                "/openai/openai/deployments/my-gpt/chat/completions",
+                "/openai/openai/deployments/{model}/chat/completions",
+                "my-gpt",
+                None,
+            ),
+        ] {
+            let route = found(path);
+            assert!(matches!(route.serves, Serves::Chat { stream: found, .. } if found == stream), "{path}");
+            assert_eq!((route.name.text().as_str(), route.named.as_deref()), (name, Some(model)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_ours_knows_its_methods_and_any_path_the_dialect_of_its_errors() {
+        assert!(
+            matches!(find(&Method::GET, "/v1/chat/completions"), Found::OtherMethod { allowed, .. } if allowed == [Method::POST])
+        );
+        for path in ["/v1", "/openai", "/litellmx/chat/completions", "/v1/models/:generateContent", "", "/", "*"] {
+            assert!(matches!(find(&Method::POST, path), Found::Nothing), "{path}");
+        }
+        for (path, dialect) in [
+            ("/anthropic/v1/nothing", AnthropicMessages),
+            ("/genai/v1beta/models/x:other", Gemini),
+            ("/langchain/genai/v1/x", Gemini),
+            ("/openai/v2", OpenAiChat),
+            ("/anthropicx/v1/", OpenAiChat),
+            ("/", OpenAiChat),
+        ] {
+            assert_eq!(dialect_of(path), dialect, "{path}");
+        }
+    }
+}
