@@ -8,6 +8,7 @@ pub mod answer;
 pub mod ask;
 pub mod dispatch;
 pub mod execute;
+pub mod explain;
 pub mod forward;
 pub mod gather;
 pub mod grant;
@@ -113,10 +114,7 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
     let ask = plan.ask.clone();
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
     grant.describe(ask.endpoint, scan);
-    demand_chat(ask.dialect, scan)?;
-
-    route(&mut plan, scan)?;
-    offer_tools(&mut plan, scan, grant)?;
+    aim(&mut plan, scan, grant)?;
 
     let started = dispatch(&mut plan, grant).await?;
     match started.served.lane {
@@ -134,6 +132,13 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
             }
         }
     }
+}
+
+/// All that is decided before anybody is asked.
+fn aim(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Refusal> {
+    demand_chat(plan.ask.dialect, scan)?;
+    route(plan, scan)?;
+    offer_tools(plan, scan, grant)
 }
 
 fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {

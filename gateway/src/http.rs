@@ -76,7 +76,7 @@ impl Surface {
         let engine = self.engine.clone();
         if let Found::Route(route) = found {
             return match route.serves {
-                Serves::Chat { .. } => chat::answer(engine, route, request, link).await,
+                Serves::Chat { .. } | Serves::Explain => chat::answer(engine, route, request, link).await,
                 Serves::Models(dialect) => models::list(engine, &route, dialect, request).await,
             };
         }

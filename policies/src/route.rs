@@ -54,6 +54,39 @@ pub struct Target {
     pub model: String,
     /// 0 for the primary, then counted up.
     pub fallback_index: usize,
+    /// Why it is among them.
+    pub why: Why,
+}
+
+/// Why a place is among the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The request names the provider.
+    Named,
+    /// The route's prefix stands for the provider.
+    Prefix,
+    /// No other provider is in question for this model.
+    OnlyOne,
+    /// Drawn by the virtual key's weights.
+    Drawn,
+    /// Not drawn, so next in order of weight.
+    NextByWeight,
+    /// A fallback of the request.
+    Fallback,
+}
+
+impl Why {
+    /// In words, for a reader.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Named => "the request names the provider",
+            Self::Prefix => "the route stands for the provider",
+            Self::OnlyOne => "no other provider is in question for this model",
+            Self::Drawn => "drawn by the virtual key's weights",
+            Self::NextByWeight => "the virtual key's next provider by weight",
+            Self::Fallback => "a fallback of the request",
+        }
+    }
 }
 
 /// A fallback that will not be tried.
@@ -89,7 +122,8 @@ pub fn targets(
         routed.push(place);
     }
     for fallback in request.fallbacks {
-        match rules.named(fallback.trim()).map_err(|denied| denied.to_string()).and_then(|place| routed.admit(place)) {
+        let named = rules.named(fallback.trim()).map(|place| Place { why: Why::Fallback, ..place });
+        match named.map_err(|denied| denied.to_string()).and_then(|place| routed.admit(place)) {
             Ok(place) => routed.push(place),
             Err(reason) => routed.dropped.push(Dropped { fallback: fallback.clone(), reason }),
         }
@@ -97,8 +131,12 @@ pub fn targets(
     Ok(routed)
 }
 
-/// A provider and a model.
-type Place = (Arc<str>, String);
+/// A place that is to become a target.
+struct Place {
+    provider: Arc<str>,
+    model: String,
+    why: Why,
+}
 
 /// What is the same for every decision about one request.
 struct Rules<'a> {
@@ -136,7 +174,8 @@ impl Rules<'_> {
             Some(grants) => self.granted(grants, model, request.default_provider, rng)?,
             None => vec![self.free(model, request.default_provider)?],
         };
-        Ok(providers.into_iter().map(|provider| (provider, model.to_owned())).collect())
+        let place = |(provider, why)| Place { provider, model: model.to_owned(), why };
+        Ok(providers.into_iter().map(place).collect())
     }
 
     /// A place given as `provider/model`.
@@ -154,20 +193,21 @@ impl Rules<'_> {
         if let Some(principal) = self.principal {
             principal.grant(provider, model)?;
         }
-        Ok((Arc::clone(provider), model.to_owned()))
+        Ok(Place { provider: Arc::clone(provider), model: model.to_owned(), why: Why::Named })
     }
 
     /// A bare model from a caller who may use every provider.
-    fn free(&self, model: &str, default: Option<&str>) -> Result<Arc<str>, Denied> {
+    fn free(&self, model: &str, default: Option<&str>) -> Result<(Arc<str>, Why), Denied> {
         if let Some(provider) = default {
-            return self.known.find(provider).cloned().ok_or_else(|| self.unknown(provider));
+            let provider = self.known.find(provider).cloned().ok_or_else(|| self.unknown(provider))?;
+            return Ok((provider, Why::Prefix));
         }
         let candidates = self.known.providers.keys().map(|provider| {
             let named = self.known.names(provider, model);
             Candidate { provider, weight: 0.0, singled_out: false, named }
         });
         let candidates: Vec<Candidate<'_>> = candidates.filter(|it| it.named || !model.contains('/')).collect();
-        the_one(&candidates).ok_or_else(|| self.unplaceable(model))
+        the_one(&candidates).map(|provider| (provider, Why::OnlyOne)).ok_or_else(|| self.unplaceable(model))
     }
 
     /// A bare model from a caller with grants. The route's provider answers if the key grants it and singles out no other for
@@ -178,7 +218,7 @@ impl Rules<'_> {
         model: &str,
         default: Option<&str>,
         rng: &mut (impl Rng + ?Sized),
-    ) -> Result<Vec<Arc<str>>, Denied> {
+    ) -> Result<Vec<(Arc<str>, Why)>, Denied> {
         let candidates = self.candidates(grants, model, default);
         if candidates.is_empty() {
             return Err(self.no_candidate(model, default));
@@ -186,9 +226,9 @@ impl Rules<'_> {
         let of_route = candidates.iter().find(|it| default == Some(&**it.provider));
         let weights_decide = candidates.iter().any(|it| it.singled_out && it.weight > 0.0);
         match of_route {
-            Some(candidate) if !weights_decide => Ok(vec![Arc::clone(candidate.provider)]),
+            Some(candidate) if !weights_decide => Ok(vec![(Arc::clone(candidate.provider), Why::Prefix)]),
             _ => by_weight(&candidates, rng)
-                .or_else(|| the_one(&candidates).map(|provider| vec![provider]))
+                .or_else(|| the_one(&candidates).map(|provider| vec![(provider, Why::OnlyOne)]))
                 .ok_or(Denied::ModelFormat),
         }
     }
@@ -243,7 +283,7 @@ impl Rules<'_> {
 }
 
 /// One candidate drawn by weight, and behind it the others that have a weight, heaviest first; `None` if none has.
-fn by_weight(candidates: &[Candidate<'_>], rng: &mut (impl Rng + ?Sized)) -> Option<Vec<Arc<str>>> {
+fn by_weight(candidates: &[Candidate<'_>], rng: &mut (impl Rng + ?Sized)) -> Option<Vec<(Arc<str>, Why)>> {
     let mut weighted: Vec<&Candidate<'_>> = candidates.iter().filter(|it| it.weight > 0.0).collect();
     weighted.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let mut draw = Draw::new();
@@ -251,7 +291,8 @@ fn by_weight(candidates: &[Candidate<'_>], rng: &mut (impl Rng + ?Sized)) -> Opt
         draw.offer(place, candidate.weight, rng);
     }
     weighted.get_mut(..=draw.outcome()?)?.rotate_right(1);
-    Some(weighted.iter().map(|it| Arc::clone(it.provider)).collect())
+    let why = [Why::Drawn].into_iter().chain(std::iter::repeat(Why::NextByWeight));
+    Some(weighted.iter().map(|it| Arc::clone(it.provider)).zip(why).collect())
 }
 
 /// The only candidate that is named; failing that, the only candidate.
@@ -267,13 +308,13 @@ fn the_one(candidates: &[Candidate<'_>]) -> Option<Arc<str>> {
 // === impl Routed ===
 
 impl Routed {
-    fn push(&mut self, (provider, model): Place) {
-        self.targets.push(Target { provider, model, fallback_index: self.targets.len() });
+    fn push(&mut self, Place { provider, model, why }: Place) {
+        self.targets.push(Target { provider, model, fallback_index: self.targets.len(), why });
     }
 
     /// Lets a fallback in unless it would be tried for the second time, or there are too many.
     fn admit(&self, place: Place) -> Result<Place, String> {
-        if self.targets.iter().any(|target| target.provider == place.0 && target.model == place.1) {
+        if self.targets.iter().any(|target| target.provider == place.provider && target.model == place.model) {
             return Err("it is already among the targets".to_owned());
         }
         if self.targets.len() > MAX_FALLBACKS {

@@ -5,6 +5,8 @@ mod agent;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod governance;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bifrost_policies::pick::RestReason;
 use bifrost_policies::retry::{self, Facts, Step};
-use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target, Wanted};
+use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Outgoing, failure_of, returnable};
 use bifrost_providers::transport::Answer;
@@ -143,7 +143,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
 
 impl ProviderState {
     /// Refuses a request type that the operator has not opened (`custom_provider_config.allowed_requests`).
-    fn demand(&self, request_type: &str, target: &Target) -> Result<(), Refusal> {
+    pub fn demand(&self, request_type: &str, target: &Target) -> Result<(), Refusal> {
         if self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type)) {
             return Ok(());
         }
@@ -281,7 +281,7 @@ impl Attempts<'_> {
         let facts = Facts {
             kind: policy_kind(failure.kind),
             retry_after: failure.retry_after,
-            other_key_free: self.upstream.keys.any_free(&self.wanted(), &tried, now),
+            other_key_free: self.upstream.keys.any_free(&self.plan.wanted(self.target), &tried, now),
             committed: false,
             retries_on_key: self.retries_on_key,
             remaining: None,
@@ -309,19 +309,9 @@ impl Attempts<'_> {
         }
     }
 
-    fn wanted(&self) -> Wanted<'_> {
-        let within = self.plan.principal.as_ref().and_then(|principal| {
-            let grants = principal.provider_grants.as_ref()?;
-            let grant = grants.iter().find(|grant| *grant.provider == *self.target.provider)?;
-            grant.key_ids.as_deref()
-        });
-        let pinned = if self.target.fallback_index == 0 { self.plan.pinned() } else { None };
-        Wanted { model: &self.target.model, within, pinned, affinity: self.plan.ask.affinity() }
-    }
-
     fn pick(&mut self) -> Result<KeyIndex, Refusal> {
         let now = Instant::now();
-        let wanted = self.wanted();
+        let wanted = self.plan.wanted(self.target);
         let none = match self.upstream.keys.pick(&wanted, &self.tried, now, &mut rand::rng()) {
             Ok(index) => return Ok(index),
             Err(none) => none,

@@ -43,9 +43,12 @@ impl Offer {
 
     /// Adds the offered tools behind the caller's own, in their stable order. A name the caller uses stays the caller's.
     pub fn merge(&self, chat: &mut ChatRequest) {
-        let offered = self.selection.tools().iter();
-        let added = offered.filter(|tool| !self.callers_own.contains(tool.name.as_ref())).map(|tool| declare(tool));
-        chat.tools.extend(added);
+        chat.tools.extend(self.added().map(|tool| declare(tool)));
+    }
+
+    /// The offered tools whose names the caller does not use itself.
+    pub fn added(&self) -> impl Iterator<Item = &Arc<OfferedTool>> {
+        self.selection.tools().iter().filter(|tool| !self.callers_own.contains(tool.name.as_ref()))
     }
 
     pub fn owner(&self, name: &str) -> Owner {

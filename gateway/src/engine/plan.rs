@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bifrost_policies::{Pinned, Principal, Target};
+use bifrost_policies::{Pinned, Principal, Target, Wanted};
 use bifrost_providers::dialect::Framing;
 use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours};
 use bifrost_providers::quirk;
@@ -184,8 +184,18 @@ impl Plan {
         Ok(Prepared { lane, body: Bytes::from(body), losses, hide_usage: false })
     }
 
+    /// What a key must have to be picked for this target.
+    pub fn wanted<'a>(&'a self, target: &'a Target) -> Wanted<'a> {
+        let within = self.principal.as_ref().and_then(|principal| {
+            let grants = principal.provider_grants.as_ref()?;
+            grants.iter().find(|grant| *grant.provider == *target.provider)?.key_ids.as_deref()
+        });
+        let pinned = if target.fallback_index == 0 { self.pinned() } else { None };
+        Wanted { model: &target.model, within, pinned, affinity: self.ask.affinity() }
+    }
+
     /// The provider key that the caller insists on, if it does.
-    pub fn pinned(&self) -> Option<Pinned<'_>> {
+    fn pinned(&self) -> Option<Pinned<'_>> {
         ask::text(&self.ask.headers, &names::PROVIDER_KEY_ID)
             .map(Pinned::Id)
             .or_else(|| ask::text(&self.ask.headers, &names::PROVIDER_KEY_NAME).map(Pinned::Name))

@@ -18,14 +18,14 @@ use super::routes::{Route, Serves};
 use super::{body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
 use crate::engine::ask::{Arrival, Ask, Link};
+use crate::engine::explain::explain;
 use crate::engine::{admit, serve};
 use crate::state::Engine;
 
 pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming>, link: Link) -> Response {
     let (head, mut body) = request.into_parts();
     let dialect = route.dialect_of_chat();
-    let endpoint = Endpoint::chat(dialect);
-    let arrival = Arrival::new(endpoint.request_type(false), dialect, &head.headers).over(link);
+    let arrival = Arrival::new(route.request_type(), dialect, &head.headers).over(link);
     let admitted = match admit(&engine, &arrival) {
         Ok(admitted) => admitted,
         Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
@@ -37,9 +37,15 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     };
     let framing = framing(dialect, head.uri.query());
     let (body, scan) = route.read(whole);
+    let explains = route.serves == Serves::Explain;
+    let dialect = if explains { spoken(dialect, &body) } else { dialect };
+    let endpoint = Endpoint::chat(dialect);
     let default_provider = route.default_provider;
     let request_id = arrival.request_id;
     let ask = Ask { endpoint, dialect, framing, default_provider, request_id, scan, headers: head.headers, body };
+    if explains {
+        return respond(explain(engine, admitted, ask));
+    }
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
         let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
         let work = Box::pin(serve(engine, admitted, ask));
@@ -61,16 +67,23 @@ impl Route {
     fn dialect_of_chat(&self) -> Dialect {
         match self.serves {
             Serves::Chat { dialect, .. } => dialect,
-            Serves::Models(_) => self.dialect,
+            Serves::Explain | Serves::Models(_) => self.dialect,
+        }
+    }
+
+    fn request_type(&self) -> &'static str {
+        match self.serves {
+            Serves::Explain => "explain",
+            _ => Endpoint::chat(self.dialect_of_chat()).request_type(false),
         }
     }
 
     /// Reads a request of chat, whose model and framing the path may say.
     fn read(&self, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
         match (&self.named, self.serves) {
-            (Some(model), Serves::Chat { dialect: Dialect::Gemini, stream }) => {
-                let action = Action { model: Cow::Borrowed(model), stream: stream.unwrap_or_default(), sse: true };
-                let scan = action.scan(&body);
+            (Some(model), serves) if self.dialect_of_chat() == Dialect::Gemini => {
+                let stream = matches!(serves, Serves::Chat { stream: Some(true), .. });
+                let scan = Action { model: Cow::Borrowed(model), stream, sse: true }.scan(&body);
                 (body, scan)
             }
             (Some(model), _) => with_model(model, body),
@@ -80,6 +93,18 @@ impl Route {
             }
         }
     }
+}
+
+/// OpenAI's two dialects share a mount: the body tells which one is spoken.
+fn spoken(mount: Dialect, body: &Bytes) -> Dialect {
+    #[derive(serde::Deserialize)]
+    struct Telling {
+        messages: Option<serde::de::IgnoredAny>,
+        input: Option<serde::de::IgnoredAny>,
+    }
+    let telling = serde_json::from_slice::<Telling>(body);
+    let responses = telling.is_ok_and(|body| body.messages.is_none() && body.input.is_some());
+    if mount == Dialect::OpenAiChat && responses { Dialect::OpenAiResponses } else { mount }
 }
 
 /// A body that says the model of its path: in this dialect everybody behind looks for it there.

@@ -27,6 +27,8 @@ pub struct Route {
 pub enum Serves {
     /// Chat in this dialect. Where the path says whether the answer is a stream, `stream` is what it says.
     Chat { dialect: Dialect, stream: Option<bool> },
+    /// What would become of such a chat request, in any dialect of the mount.
+    Explain,
     /// The list of models in this dialect.
     Models(Dialect),
 }
@@ -72,6 +74,7 @@ use Dialect::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
 const OPENAI: &[Row] = &[
     post(Path::Exact("/chat/completions"), chat(OpenAiChat)),
     post(Path::Exact("/responses"), chat(OpenAiResponses)),
+    post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(OpenAiChat)),
 ];
 
@@ -81,6 +84,7 @@ const AZURE_DEPLOYMENTS: &[Row] = &[post(Path::Model("/", "/chat/completions"), 
 /// <https://docs.anthropic.com/en/api/overview>
 const ANTHROPIC: &[Row] = &[
     post(Path::Exact("/messages"), chat(AnthropicMessages)),
+    post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(AnthropicMessages)),
 ];
 
@@ -88,6 +92,7 @@ const ANTHROPIC: &[Row] = &[
 const GENAI: &[Row] = &[
     post(Path::Model("/models/", ":generateContent"), Serves::Chat { dialect: Gemini, stream: Some(false) }),
     post(Path::Model("/models/", ":streamGenerateContent"), Serves::Chat { dialect: Gemini, stream: Some(true) }),
+    post(Path::Model("/models/", ":explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(Gemini)),
 ];
 
