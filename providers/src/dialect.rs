@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::event::ChatEvent;
+use crate::framing::Framing;
 use crate::{ChatReply, ChatRequest, Failure, Losses};
 
 /// The wire formats of chat that this crate speaks.
@@ -41,6 +42,11 @@ impl Dialect {
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
         }
+    }
+
+    /// How its streams are cut into events, unless a client asks for another framing.
+    pub fn framing(self) -> Framing {
+        Framing::Sse
     }
 
     /// The field of a message that lists its parts: where a loss stood in the caller's body.
@@ -105,34 +111,6 @@ pub struct WriterOptions {
     pub include_usage: bool,
     /// Dialects with one framing ignore it.
     pub framing: Framing,
-}
-
-/// How the events of a stream are told apart on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
-    #[default]
-    Sse,
-    /// One JSON array, an element at a time: Gemini without `alt=sse`.
-    JsonArray,
-}
-
-impl Framing {
-    /// The value of `content-type`.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Sse => "text/event-stream",
-            Self::JsonArray => "application/json",
-        }
-    }
-
-    /// Bytes that may stand between any two events, and say nothing: they keep a silent connection alive.
-    pub fn ping(self) -> &'static [u8] {
-        match self {
-            Self::Sse => b": ping\n\n",
-            Self::JsonArray => b"\n",
-        }
-    }
 }
 
 /// Turns upstream frames into events. An error is an error *event* of the provider, or a frame that is not the dialect.

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 use crate::dialect::Frame;
+pub use crate::framing::Event;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -29,15 +30,6 @@ pub struct Splitter {
     begun: bool,
     started: bool,
     overlong: bool,
-}
-
-/// One event as it stood in the stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The original bytes, blank line included. A slice of the pushed chunk where the event lies in one chunk.
-    pub raw: Bytes,
-    /// Its name and data: slices of `raw`, except for data of several lines, which is joined with LF.
-    pub frame: Frame,
 }
 
 /// An event longer than the limit. The stream cannot be read on, because where the event ends is unknown.
@@ -164,15 +156,6 @@ impl Iterator for Splitter {
         }
         self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
         None
-    }
-}
-
-// === impl Event ===
-
-impl Event {
-    /// Says nothing: only comments (keep-alive pings), blank lines, or fields that nobody reads.
-    pub fn is_comment(&self) -> bool {
-        self.frame.event.is_none() && self.frame.data.is_empty()
     }
 }
 

@@ -11,9 +11,10 @@ mod recorded;
 mod replay;
 
 use bifrost_providers::dialect::gemini::Gemini;
-use bifrost_providers::dialect::{Frame, Framing, WriterOptions};
+use bifrost_providers::dialect::{Frame, WriterOptions};
 use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
+use bifrost_providers::framing::Framing;
 use bifrost_providers::sse::Splitter;
 use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
 use fold::fold;

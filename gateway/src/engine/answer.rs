@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 
-use bifrost_providers::dialect::{Framing, Problem};
+use bifrost_providers::dialect::Problem;
+use bifrost_providers::framing::Framing;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body;

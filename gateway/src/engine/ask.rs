@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bifrost_policies::{Credentials, affinity};
-use bifrost_providers::dialect::Framing;
 use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::framing::Framing;
 use bifrost_providers::scan::Scan;
 use bifrost_providers::{Dialect, Malformed};
 use bytes::Bytes;

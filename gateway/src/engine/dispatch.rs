@@ -14,7 +14,7 @@ use bifrost_providers::provider::{Outgoing, failure_of, returnable};
 use bifrost_providers::transport::Answer;
 use bifrost_providers::{ChatReply, Dialect, Failure, Losses, Malformed, tap};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 use super::forward::forwarded;
 use super::grant::{Grant, clipped};
@@ -234,7 +234,7 @@ impl Attempts<'_> {
         })?;
         let Answer { status, headers, body } = key.provider.send(call).await?;
         let dialect = key.provider.dialect();
-        if stream && status.is_success() && is_event_stream(&headers) {
+        if stream && status.is_success() && dialect.framing().fits(&headers) {
             let held = Held::open(body, dialect, key.provider.stream_patience()).await?;
             return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
         }
@@ -332,11 +332,6 @@ impl Attempts<'_> {
         let upstream = self.upstream.provider.dialect();
         Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_none_or(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 /// An error found inside a 200 keeps what the provider's headers said about waiting.

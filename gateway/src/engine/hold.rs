@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::sse::{Event, Splitter};
+use bifrost_providers::framing::{Event, Splitter, Unframed};
 use bifrost_providers::tap::{Seen, Tap};
 use bifrost_providers::transport::AnswerBody;
 use bifrost_providers::{Dialect, Failure};
@@ -56,7 +56,7 @@ impl Held {
         let now = Instant::now();
         let mut held = Self {
             body: Box::pin(body),
-            splitter: Splitter::new(MAX_EVENT_BYTES),
+            splitter: dialect.framing().splitter(MAX_EVENT_BYTES),
             tap: Tap::new(dialect),
             early: VecDeque::new(),
             ended: false,
@@ -107,11 +107,7 @@ impl Held {
         }
         loop {
             match self.splitter.next() {
-                Some(Ok(event)) => return Poll::Ready(Some(self.taste(event))),
-                Some(Err(overlong)) => {
-                    let message = format!("one event is larger than {} bytes", overlong.limit);
-                    return Poll::Ready(Some(Err(Box::new(Failure::new(FailureKind::Unreadable, message)))));
-                }
+                Some(event) => return Poll::Ready(Some(self.cut(event))),
                 None if self.ended => return Poll::Ready(None),
                 None => {}
             }
@@ -127,7 +123,7 @@ impl Held {
                 }
                 None => {
                     self.ended = true;
-                    return Poll::Ready(self.splitter.finish().map(|event| self.taste(event)));
+                    return Poll::Ready(self.splitter.finish().map(|event| self.cut(event)));
                 }
             }
         }
@@ -141,6 +137,17 @@ impl Held {
             }
         }
         Poll::Ready(())
+    }
+
+    fn cut(&mut self, event: Result<Event, Unframed>) -> Result<(Event, Seen), Box<Failure>> {
+        let event = event.map_err(|why| {
+            let kind = match why {
+                Unframed::Cut => FailureKind::Broken,
+                Unframed::Overlong { .. } | Unframed::Damaged(_) => FailureKind::Unreadable,
+            };
+            Box::new(Failure::new(kind, why.to_string()))
+        })?;
+        self.taste(event)
     }
 
     fn taste(&mut self, event: Event) -> Result<(Event, Seen), Box<Failure>> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target, Wanted};
-use bifrost_providers::dialect::Framing;
 use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
@@ -141,7 +140,7 @@ impl Plan {
         }
         // Providers are asked for events, so another framing is ours to make; and what was made for another provider's reply
         // is to be taken out.
-        let reframed = self.stream() && self.ask.framing != Framing::Sse;
+        let reframed = self.stream() && self.ask.framing != self.ask.dialect.framing();
         let made_here = || self.ask.dialect == Dialect::OpenAiResponses && holds_items_of_ours(&self.ask.body);
         if self.restored || reframed || made_here() { Content::Changed } else { Content::AsItCame }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use bifrost_providers::dialect::Framing;
 use bifrost_providers::dialect::gemini::Action;
 use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::framing::Framing;
 use bifrost_providers::scan::{Scan, Splice};
 use bifrost_providers::{Dialect, Malformed};
 use bytes::Bytes;
@@ -59,7 +59,7 @@ fn framing(dialect: Dialect, query: Option<&str>) -> Framing {
     let asks_for_events = |query: &str| query.split('&').any(|pair| matches!(pair, "alt=sse" | "$alt=sse"));
     match dialect {
         Dialect::Gemini if !query.is_some_and(asks_for_events) => Framing::JsonArray,
-        _ => Framing::Sse,
+        _ => dialect.framing(),
     }
 }
 

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bifrost_providers::Dialect;
-use bifrost_providers::dialect::{Framing, WriterOptions};
+use bifrost_providers::dialect::WriterOptions;
+use bifrost_providers::framing::Framing;
 use bifrost_providers::transport::Alarm;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -32,7 +33,9 @@ pub type Client = (Dialect, Framing);
 
 /// Waits for the head of a stream, or opens it.
 pub async fn answer(client: Client, request_id: &str, mut work: Work, ping_after: Duration) -> Reply {
-    match tokio::time::timeout(ping_after, &mut work).await {
+    // Without pings an open stream is no better than a silent one, and an error is better told by its status.
+    let patience = client.1.ping().map_or(Duration::MAX, |_| ping_after);
+    match tokio::time::timeout(patience, &mut work).await {
         Ok(Reply { body: ReplyBody::Events(body), status, headers, problem }) => {
             let paced = Paced::new(Stage::Flowing(body), client, ping_after);
             Reply { body: ReplyBody::Events(Box::pin(paced)), status, headers, problem }
@@ -40,7 +43,7 @@ pub async fn answer(client: Client, request_id: &str, mut work: Work, ping_after
         Ok(whole) => whole,
         Err(_) => {
             let mut paced = Paced::new(Stage::Waiting(work), client, ping_after);
-            paced.due = true;
+            paced.due = client.1.ping();
             Reply {
                 status: StatusCode::OK,
                 headers: opened(client.1, request_id),
@@ -68,8 +71,8 @@ struct Paced {
     /// When something was sent last. The timer is only moved when it rings, not for every chunk.
     last: Instant,
     alarm: Alarm,
-    /// A ping is owed at once.
-    due: bool,
+    /// A ping that is owed at once.
+    due: Option<&'static [u8]>,
     batch: Batch,
 }
 
@@ -83,7 +86,7 @@ enum Stage {
 impl Paced {
     fn new(stage: Stage, client: Client, every: Duration) -> Self {
         let last = Instant::now();
-        Self { stage, client, every, last, alarm: Alarm::at(last + every), due: false, batch: Batch::default() }
+        Self { stage, client, every, last, alarm: Alarm::at(last + every), due: None, batch: Batch::default() }
     }
 
     /// The next write's content; see [`super::batch`].
@@ -98,7 +101,7 @@ impl Paced {
                 Poll::Ready(None) => break,
                 Poll::Pending => match self.batch.at_rest() {
                     Next::Send => break,
-                    Next::Idle => return self.poll_ping(cx).map(|()| Some(self.ping())),
+                    Next::Idle => return self.poll_ping(cx).map(Some),
                     Next::Again => {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -146,18 +149,16 @@ impl Paced {
         Some(Bytes::from(event))
     }
 
-    fn ping(&self) -> Bytes {
-        Bytes::from_static(self.client.1.ping())
-    }
-
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// A ping, once one is due; never where the framing has none.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        let Some(ping) = self.client.1.ping() else { return Poll::Pending };
         while self.alarm.poll(cx).is_ready() {
             let quiet = self.last.elapsed();
             let due = quiet >= self.every;
             let rest = if due { self.every } else { self.every.saturating_sub(quiet) };
             self.alarm.reset(Instant::now() + rest);
             if due {
-                return Poll::Ready(());
+                return Poll::Ready(Bytes::from_static(ping));
             }
         }
         Poll::Pending
@@ -170,8 +171,8 @@ impl Body for Paced {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        if std::mem::take(&mut this.due) {
-            return Poll::Ready(Some(Ok(Frame::data(this.ping()))));
+        if let Some(ping) = this.due.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(ping)))));
         }
         let content = std::task::ready!(this.poll_batch(cx));
         this.last = Instant::now();

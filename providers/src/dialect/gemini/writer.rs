@@ -10,8 +10,9 @@ use super::reply::{encode_finish, encode_measures, is_blocked};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, reply, usage};
 use crate::chat::{Extras, Part, PartKind, ToolCall};
-use crate::dialect::{Framing, Problem, WriterOptions};
+use crate::dialect::{Problem, WriterOptions};
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
+use crate::framing::Framing;
 use crate::json::{Array, Object};
 use crate::reply::{Finish, Usage};
 use crate::{EventWriter, Losses, Text};
@@ -83,7 +84,7 @@ impl Writer {
         Self {
             envelope: match options.framing {
                 Framing::JsonArray => Envelope::Array { begun: false },
-                Framing::Sse => Envelope::Sse,
+                Framing::Sse | Framing::EventStream => Envelope::Sse,
             },
             native: false,
             id: Text::default(),
