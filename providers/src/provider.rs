@@ -13,7 +13,7 @@ pub use retry_after::retry_after;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -74,8 +74,15 @@ pub struct Provider {
 /// Where an endpoint is.
 struct Route {
     endpoint: Endpoint,
-    whole: Uri,
-    streamed: Uri,
+    whole: Address,
+    streamed: Address,
+}
+
+/// A URL, or one with places (`{model}`, `{operation}`, `{region}`) to be filled for each request.
+#[derive(Clone)]
+enum Address {
+    Fixed(Uri),
+    Template(String),
 }
 
 /// One request to be made into a [`Call`].
@@ -91,6 +98,8 @@ pub struct Outgoing<'a> {
     /// [`is_reserved`] are left out here too.
     pub forwarded: &'a HeaderMap,
     pub body: Bytes,
+    /// When it is sent, for credentials that sign.
+    pub now: SystemTime,
 }
 
 // === impl Provider ===
@@ -154,20 +163,21 @@ impl Provider {
 
     /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.
     pub fn call(&self, outgoing: Outgoing<'_>) -> Result<Call, Box<Failure>> {
-        let Outgoing { endpoint, model, stream, credential, forwarded, body } = outgoing;
+        let Outgoing { endpoint, model, stream, credential, forwarded, body, now } = outgoing;
         let Some(route) = self.routes.iter().find(|route| route.endpoint == endpoint) else {
             let operation = endpoint.request_type(stream);
             let message = format!("{operation} is not supported by {} provider", self.name);
             return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
         };
-        let uri = if stream { &route.streamed } else { &route.whole };
-        let uri = addressed(uri, model, stream)?;
-        let mut headers = self.headers(forwarded, stream);
-        if let Some(credential) = credential {
-            credential.apply(&mut headers);
-        }
+        let address = if stream { &route.streamed } else { &route.whole };
+        let uri = address.filled(model, stream, credential)?;
+        let headers = self.headers(forwarded, stream);
         let timeouts = Timeouts { total: self.timeouts.total.filter(|_| !stream), ..self.timeouts };
-        Ok(Call { method: endpoint.method(), uri, headers, body, timeouts })
+        let mut call = Call { method: endpoint.method(), uri, headers, body, timeouts };
+        if let Some(credential) = credential {
+            credential.apply(&mut call, now);
+        }
+        Ok(call)
     }
 
     /// Sends a call over this provider's connections.
@@ -239,9 +249,48 @@ impl Route {
     }
 }
 
+// === impl Address ===
+
+impl Address {
+    fn parse(url: &str) -> Result<Self, String> {
+        let uri = probe(url).parse().map_err(|_| format!("{url} is not a URL"))?;
+        Ok(if url.contains('{') { Self::Template(url.to_owned()) } else { Self::Fixed(uri) })
+    }
+
+    /// Most have no places and are only cloned.
+    fn filled(&self, model: &str, stream: bool, credential: Option<&Credential>) -> Result<Uri, Box<Failure>> {
+        let template = match self {
+            Self::Fixed(uri) => return Ok(uri.clone()),
+            Self::Template(template) => template.clone(),
+        };
+        let template = credential.map_or(template.clone(), |credential| credential.fill(template));
+        let filled =
+            template.replace("{model}", &Action::escaped(model)).replace("{operation}", Action::operation(stream));
+        let unaddressable = |_| {
+            let message = match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
+                Some((place, _)) => format!("the provider's URL needs a key that says its {place}"),
+                None => format!("no URL can name the model {model:?}"),
+            };
+            Box::new(Failure::new(FailureKind::Rejected, message))
+        };
+        filled.parse().map_err(unaddressable)
+    }
+}
+
+/// The URL with something in each of its places, so that it can be parsed.
+fn probe(url: &str) -> String {
+    let mut pieces = url.split('{');
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        out.push('x');
+        out.push_str(piece.split_once('}').map_or(piece, |(_, rest)| rest));
+    }
+    out
+}
+
 /// A URL that begins with a host and holds no password, or what is wrong with it.
 fn absolute(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url.parse().map_err(|_| "not a URL".to_owned())?;
+    let uri: Uri = probe(url).parse().map_err(|_| "not a URL".to_owned())?;
     match (uri.scheme_str(), uri.authority()) {
         (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
             Err("must not hold a user or password: use keys or extra_headers".to_owned())
@@ -260,9 +309,10 @@ fn check_base(base: &str) -> Result<(), ProviderError> {
 }
 
 /// Base URL and path. A base that already ends in a version (`/v1`, `/v4`, `/v1beta`) is not given another one.
-fn join(base: &str, path: &str) -> Result<Uri, String> {
+fn join(base: &str, path: &str) -> Result<Address, String> {
     if path.starts_with("http://") || path.starts_with("https://") {
-        return absolute(path);
+        absolute(path)?;
+        return Address::parse(path);
     }
     if !path.starts_with('/') {
         return Err("must begin with / or be a whole URL".to_owned());
@@ -273,19 +323,7 @@ fn join(base: &str, path: &str) -> Result<Uri, String> {
         Some((version, rest)) if is_version(version) && ends_in_version(base) => rest,
         _ => path,
     };
-    format!("{base}/{path}").parse().map_err(|_| format!("{base}/{path} is not a URL"))
-}
-
-/// The URI with its `{model}` and `{operation}` filled in. Most have neither and are only cloned.
-fn addressed(uri: &Uri, model: &str, stream: bool) -> Result<Uri, Box<Failure>> {
-    if !uri.path().contains('{') {
-        return Ok(uri.clone());
-    }
-    let filled = uri.to_string();
-    let filled = filled.replace("{model}", &Action::escaped(model)).replace("{operation}", Action::operation(stream));
-    let unaddressable =
-        |_| Box::new(Failure::new(FailureKind::Rejected, format!("no URL can name the model {model:?}")));
-    filled.parse().map_err(unaddressable)
+    Address::parse(&format!("{base}/{path}"))
 }
 
 fn ends_in_version(base: &str) -> bool {
@@ -296,6 +334,15 @@ fn is_version(segment: &str) -> bool {
     segment.strip_prefix('v').is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(uri) => uri.fmt(f),
+            Self::Template(template) => template.fmt(f),
+        }
+    }
 }
 
 impl fmt::Debug for Provider {

@@ -231,6 +231,7 @@ impl Attempts<'_> {
             credential: key.credential.as_ref(),
             forwarded: &self.forwarded,
             body: self.body.clone(),
+            now: SystemTime::now(),
         })?;
         let Answer { status, headers, body } = key.provider.send(call).await?;
         let dialect = key.provider.dialect();

@@ -80,6 +80,7 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
         credential: key.credential.as_ref(),
         forwarded: &HeaderMap::new(),
         body: Bytes::new(),
+        now: std::time::SystemTime::now(),
     };
     let call = key.provider.call(outgoing).map_err(|failure| failure.to_string())?;
     let answer = key.provider.send(call).await.map_err(|failure| failure.to_string())?;

@@ -39,12 +39,16 @@ fn settings(row: &str) -> ProviderSettings {
     }
 }
 
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
 fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
     let key = SecretString::from("sk-1");
     let credential = Credential::new(&key, provider.row().auth).unwrap();
     let endpoint = provider.chat_endpoint();
     let body = Bytes::from_static(b"{}");
-    provider.call(Outgoing { endpoint, model: "m", stream, credential: Some(&credential), forwarded, body }).unwrap()
+    provider
+        .call(Outgoing { endpoint, model: "m", stream, credential: Some(&credential), forwarded, body, now: NOW })
+        .unwrap()
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -101,7 +105,9 @@ fn gem_key_never_in_url_or_log() {
     let credential = Credential::new(&SecretString::from("sk-1"), provider.row().auth).unwrap();
     let call = |model, stream| {
         let (endpoint, body, forwarded) = (provider.chat_endpoint(), Bytes::new(), &HeaderMap::new());
-        provider.call(Outgoing { endpoint, model, stream, credential: Some(&credential), forwarded, body }).unwrap()
+        provider
+            .call(Outgoing { endpoint, model, stream, credential: Some(&credential), forwarded, body, now: NOW })
+            .unwrap()
     };
     let base = "https://generativelanguage.googleapis.com/v1beta/models";
     for (model, stream, rest) in [
@@ -257,6 +263,7 @@ fn an_endpoint_of_another_dialect_is_refused() {
         credential: None,
         forwarded,
         body: Bytes::new(),
+        now: NOW,
     };
     let failure = provider.call(outgoing).unwrap_err();
     assert_eq!(
@@ -270,6 +277,7 @@ fn an_endpoint_of_another_dialect_is_refused() {
         credential: None,
         forwarded,
         body: Bytes::new(),
+        now: NOW,
     };
     assert_eq!(provider.call(outgoing).unwrap().method, http::Method::GET);
 }
