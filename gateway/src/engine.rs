@@ -13,6 +13,7 @@ pub mod forward;
 pub mod gather;
 pub mod grant;
 pub mod hold;
+pub mod items;
 pub mod journal;
 pub mod lane;
 pub mod models;
@@ -115,6 +116,7 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
     grant.describe(ask.endpoint, scan);
     aim(&mut plan, scan, grant)?;
+    items::resume(&mut plan, grant).await;
 
     let started = dispatch(&mut plan, grant).await?;
     match started.served.lane {
@@ -182,8 +184,9 @@ fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Re
         }
         select::nothing(&plan.state, plan.principal.as_deref())
     };
+    let approving = plan.items.as_ref().map(|items| items.approving().to_vec()).unwrap_or_default();
     let chat = plan.decode()?;
-    let offer = Offer::new(selection, chat);
+    let offer = Offer::new(selection, chat).approved_by_client(approving);
     offer.merge(chat);
     grant.record().tools_offered = offer.count() as u64;
     plan.offer = Some(offer);

@@ -5,7 +5,7 @@ mod sigv4;
 use std::fmt;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::transport::Call;
@@ -167,6 +167,8 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use bytes::Bytes;
+
+    use http::HeaderMap;
 
     use super::*;
     use crate::transport::Timeouts;

@@ -6,7 +6,7 @@ use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::dialect::anthropic_messages::AnthropicMessages;
 use bifrost_providers::dialect::openai_responses::OpenAiResponses;
 use bifrost_providers::dialect::openai_responses::mcp::{
-    McpAnswer, McpApproval, McpCall, McpOutcome, McpTool, McpTools, answers, settle_history,
+    McpAnswer, McpApproval, McpCall, McpOutcome, McpTool, McpTools, may_hold_items, settle_history, take_declared,
 };
 use bifrost_providers::event::{Fold, unfold};
 use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses, Text};
@@ -158,9 +158,37 @@ fn oai_resp_mcp_approval_request_and_response_items() {
     );
     let request = json!({"model":"m","input":[{"role":"user","content":"q"}, asked,
         {"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":false,"reason":"not today"}]});
-    let chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
+    assert!(may_hold_items(request.to_string().as_bytes()));
+    let mut chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
+    let settled = settle_history(&mut chat, |_, name| Some(name.clone()));
+    let [(call, answer)] = settled.answered.as_slice() else { panic!("{settled:?}") };
     let expected = McpAnswer { approval_request_id: "mcpr_1".into(), approve: false, reason: Some("not today".into()) };
-    assert_eq!(answers(&chat), [expected]);
+    assert_eq!((answer, call.name.as_escaped(), call.arguments.as_escaped()), (&expected, "read", "{}"));
+    assert_eq!((chat.messages.len(), settled.changed), (1, true));
+}
+
+/// An approved call that ran is in the conversation as a call; approving it once is not approving it again.
+#[test]
+fn what_was_approved_and_ran_does_not_run_again() {
+    let ran = McpCall { approval_request_id: Some("mcpr_1".into()), ..call() }.part(&McpOutcome::Output("x".into()));
+    let PartKind::Foreign(_, ran) = ran.kind else { panic!("{ran:?}") };
+    let ran: Value = serde_json::from_str(ran.get()).unwrap();
+    let request = json!({"model":"m","input":[
+        {"type":"mcp_approval_request","id":"mcpr_1","server_label":"files","name":"read","arguments":"{}"},
+        {"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":true}, ran]});
+    let mut chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
+    let settled = settle_history(&mut chat, |_, name| Some(name.clone()));
+    assert_eq!((settled.answered.len(), chat.messages.len()), (0, 2));
+}
+
+#[test]
+fn a_server_declared_by_its_label_alone_is_the_gateways() {
+    let request = json!({"model":"m","input":"q","tools":[
+        {"type":"mcp","server_label":"files"}, {"type":"mcp","server_label":"files","server_url":"https://x"},
+        {"type":"mcp","server_label":"nobody"}, {"type":"function","name":"files","parameters":{}}]});
+    let mut chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
+    assert_eq!(take_declared(&mut chat, |label| label == "files"), ["files"]);
+    assert_eq!(chat.tools.len(), 3);
 }
 
 /// Coming back, a call that the gateway ran is a call and its result to every model; what is not the gateway's stays.
@@ -181,7 +209,8 @@ fn the_gateways_own_items_become_calls_and_results() {
     let known = |server: &Text, name: &Text| {
         (server.as_escaped() == "files").then(|| Text::from_plain(&format!("files-{}", name.to_plain())))
     };
-    settle_history(&mut chat, known);
+    let settled = settle_history(&mut chat, known);
+    assert_eq!((settled.changed, settled.listed.len(), settled.answered.len()), (true, 1, 1));
     let roles: Vec<Role> = chat.messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant, Role::Tool, Role::Assistant]);
     let sent: Value = serde_json::from_slice(&CODEC.encode_request(&chat, &mut Losses::default())).unwrap();

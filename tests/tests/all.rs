@@ -13,6 +13,8 @@ mod governance;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
+mod items;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod matrix;

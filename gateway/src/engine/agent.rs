@@ -15,6 +15,7 @@ use super::annex::LoopFacts;
 use super::dispatch::{self, Started};
 use super::execute::{self, Done, Executor};
 use super::grant::Grant;
+use super::items::{Item, Items};
 use super::offer::{Offer, Owner};
 use super::plan::Plan;
 use super::prose;
@@ -37,6 +38,13 @@ pub struct Limits {
     pub mixed_turns: MixedTurns,
 }
 
+impl Limits {
+    /// When a run that begins at this moment is to be over.
+    pub fn deadline_from(&self, began: Instant) -> Instant {
+        began.checked_add(self.deadline).unwrap_or(began + FOREVER)
+    }
+}
+
 /// A conversation under way.
 #[derive(Debug)]
 pub struct Talk {
@@ -50,6 +58,8 @@ pub struct Talk {
     deadline: Instant,
     rounds: usize,
     calls: usize,
+    /// What is to be shown of the gateway's tools, where the caller's dialect has items for that.
+    items: Vec<Item>,
     /// What the caller does not see of the conversation: the turns and results since its last message.
     stretch: Vec<Message>,
 }
@@ -74,18 +84,33 @@ pub struct Ending {
 impl Talk {
     pub fn new(plan: Plan) -> Self {
         let limits = plan.state.limits;
-        let now = Instant::now();
+        let resumed = plan.items.as_ref().map_or(&[][..], Items::resumed).iter();
+        let executed = resumed.filter(|done| done.tool.is_some()).map(Done::fact).collect();
         Self {
             plan,
-            facts: LoopFacts::default(),
+            facts: LoopFacts { executed, ..LoopFacts::default() },
             usage: None,
             losses: Losses::default(),
             limits,
-            deadline: now.checked_add(limits.deadline).unwrap_or(now + FOREVER),
+            deadline: limits.deadline_from(Instant::now()),
             rounds: 0,
             calls: 0,
             stretch: Vec::new(),
+            items: Vec::new(),
         }
+    }
+
+    /// What the reply begins with, where its dialect shows the gateway's tools.
+    pub fn opening(&self) -> Vec<Item> {
+        match (&self.plan.items, &self.plan.offer) {
+            (Some(items), Some(offer)) => items.opening(offer.added()),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the last turn has to show of the gateway's tools.
+    pub fn take_items(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.items)
     }
 
     /// Asks the model with the conversation as it stands.
@@ -149,6 +174,10 @@ impl Talk {
         if ours.is_empty() || choice.finish.reason == FinishReason::Length {
             return Ok(Step::Done(self.nothing_run(&without(&parts, &ours), pending)));
         }
+        let (ours, waits) = self.show_what_waits(ours);
+        if ours.is_empty() {
+            return Ok(Step::Done(self.nothing_run(&parts, pending)));
+        }
         if let Some(limit) = self.limit_reached(ours.len()) {
             self.stop_for(limit, grant);
             let unanswered = ours.into_iter().map(|(call, _)| call).collect();
@@ -159,7 +188,7 @@ impl Talk {
             self.stop_for("agent_deadline", grant);
             return Ok(Step::Done(self.hand_over(&parts, unfinished, pending, &done)));
         }
-        if pending.is_empty() {
+        if pending.is_empty() && !waits {
             self.remember(&parts, &done);
             self.ask_again(&parts, &done);
             return Ok(Step::Again);
@@ -177,6 +206,18 @@ impl Talk {
             }
         }
         parts
+    }
+
+    /// Calls that wait for the client's word are shown as such, and run when it comes back with it. True where there are any.
+    fn show_what_waits(&mut self, calls: Vec<(ToolCall, Owner)>) -> (Vec<(ToolCall, Owner)>, bool) {
+        let (waiting, ours): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(_, owner)| matches!(owner, Owner::Approval(_)));
+        let items = waiting.iter().filter_map(|(call, owner)| match owner {
+            Owner::Approval(tool) => Some(Item::waits(call, tool)),
+            _ => None,
+        });
+        self.items.extend(items);
+        (ours, !waiting.is_empty())
     }
 
     /// Whatever ends the request from here on, these turns have been paid for.
@@ -270,6 +311,9 @@ impl Talk {
         grant.waited_tools(began.elapsed());
         let before = self.facts.executed.len();
         self.facts.executed.extend(done.iter().map(Done::fact));
+        if self.plan.items.is_some() {
+            self.items.extend(done.iter().filter_map(|done| Item::ran(done, None)));
+        }
         if let (Some(observer), Some(calls)) = (&self.plan.engine.observer, self.facts.executed.get(before..)) {
             observer.tools_ran(&self.plan.ask.request_id, calls);
         }
@@ -294,6 +338,10 @@ impl Talk {
 
     /// Keeps the stretch for when the caller answers these calls.
     fn keep<'a>(&self, calls: impl Iterator<Item = &'a ToolCall>) {
+        if self.plan.items.is_some() {
+            // Its client has seen all of it, and sends it back.
+            return;
+        }
         let ids: Vec<String> = calls.map(|call| call.id.to_plain().into_owned()).collect();
         self.plan.engine.journal.keep(&self.plan.place, &ids, Arc::new(self.stretch.clone()));
     }
@@ -322,7 +370,7 @@ fn without(parts: &[Part], calls: &[(ToolCall, Owner)]) -> Vec<Part> {
     parts.iter().filter(|part| !cut(part)).cloned().collect()
 }
 
-fn assistant(parts: Vec<Part>) -> Message {
+pub fn assistant(parts: Vec<Part>) -> Message {
     Message {
         role: Role::Assistant,
         parts,
@@ -333,7 +381,7 @@ fn assistant(parts: Vec<Part>) -> Message {
     }
 }
 
-fn call_part(call: ToolCall) -> Part {
+pub fn call_part(call: ToolCall) -> Part {
     Part::from(PartKind::ToolCall(call))
 }
 

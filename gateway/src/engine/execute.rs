@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bifrost_mcp::Hub;
-use bifrost_mcp::{CallLimits, Outcome, Piece};
+use bifrost_mcp::{CallLimits, Hub, Outcome, Piece, Tool};
 use bifrost_providers::Text;
 use bifrost_providers::chat::{
     ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, Role, ToolCall, ToolResult,
@@ -30,7 +29,8 @@ pub struct Executor<'a> {
 #[derive(Debug)]
 pub struct Done {
     pub call: ToolCall,
-    server: String,
+    /// What ran it; `None` where nothing did.
+    pub tool: Option<Arc<Tool>>,
     arguments: String,
     outcome: Outcome,
 }
@@ -54,23 +54,34 @@ impl Executor<'_> {
     }
 
     async fn run(&self, call: ToolCall, owner: Owner) -> Done {
-        let arguments = call.arguments.to_plain().into_owned();
-        let (server, outcome) = match owner {
+        match owner {
             Owner::Gateway(tool) => {
+                let arguments = call.arguments.to_plain().into_owned();
                 let limits = CallLimits { timeout: None, max_result_bytes: self.max_result_bytes };
-                (tool.server.to_string(), self.hub.call(&tool, &arguments, limits).await)
+                let outcome = self.hub.call(&tool, &arguments, limits).await;
+                Done { call, tool: Some(tool), arguments, outcome }
             }
-            Owner::Nobody(reason) => (String::new(), Outcome::refused(&call.name.to_plain(), reason)),
-            Owner::Client => {
-                let reason = "this call is the caller's to answer".to_owned();
-                (String::new(), Outcome::refused(&call.name.to_plain(), reason))
-            }
-        };
-        Done { call, server, arguments, outcome }
+            Owner::Nobody(reason) => Done::refused(call, reason),
+            Owner::Client | Owner::Approval(_) => Done::refused(call, "this call is the caller's to answer".to_owned()),
+        }
     }
 }
 
 impl Done {
+    /// A call that nothing ran. The model is told why.
+    pub fn refused(call: ToolCall, reason: String) -> Self {
+        let outcome = Outcome::refused(&call.name.to_plain(), reason);
+        Self { arguments: call.arguments.to_plain().into_owned(), call, tool: None, outcome }
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.outcome.is_error
+    }
+
+    fn server(&self) -> String {
+        self.tool.as_ref().map(|tool| tool.server.to_string()).unwrap_or_default()
+    }
+
     /// The result as a message for the model.
     pub fn message(&self) -> Message {
         let result = ToolResult {
@@ -114,7 +125,7 @@ impl Done {
         ExecutedCall {
             id: self.call.id.to_plain().into_owned(),
             name: self.call.name.to_plain().into_owned(),
-            server: self.server.clone(),
+            server: self.server(),
             arguments: self.arguments.clone(),
             result: self.text(),
             is_error: self.outcome.is_error,
@@ -128,7 +139,7 @@ impl Done {
         Executed {
             id: self.call.id.to_plain().into_owned(),
             name: self.call.name.to_plain().into_owned(),
-            server: self.server.clone(),
+            server: self.server(),
             duration_ms: ms(self.outcome.duration),
             is_error: self.outcome.is_error,
             truncated_from_bytes: self.outcome.truncated,

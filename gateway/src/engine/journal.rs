@@ -33,7 +33,8 @@ pub trait Journal: Send + Sync + Debug {
 pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
     let words: &[&str] = match dialect {
         Dialect::OpenAiChat => &[r#""tool_calls""#],
-        Dialect::OpenAiResponses => &[r#""function_call""#, r#""custom_tool_call""#],
+        // Its clients see every call.
+        Dialect::OpenAiResponses => &[],
         Dialect::AnthropicMessages => &[r#""tool_use""#],
         // Google reads either spelling of a field.
         Dialect::Gemini => &[r#""functionCall""#, r#""function_call""#],

@@ -17,6 +17,8 @@ use serde_json::value::RawValue;
 pub struct Offer {
     selection: Selection,
     callers_own: HashSet<String>,
+    /// Servers whose calls the client wants to have a word on.
+    approving: Vec<String>,
 }
 
 /// Who answers a tool call.
@@ -24,8 +26,10 @@ pub struct Offer {
 pub enum Owner {
     /// The gateway runs it, unseen by the client.
     Gateway(Arc<OfferedTool>),
-    /// The client declared it, or must approve it: it is shown and left pending.
+    /// The client declared it, or runs it itself: it is shown and left pending.
     Client,
+    /// The client wants a word on it, after which the gateway runs it.
+    Approval(Arc<OfferedTool>),
     /// Nobody: the model is told so.
     Nobody(String),
 }
@@ -33,7 +37,13 @@ pub enum Owner {
 impl Offer {
     pub fn new(selection: Selection, chat: &ChatRequest) -> Self {
         let callers_own = chat.tools.iter().filter_map(declared_name).collect();
-        Self { selection, callers_own }
+        Self { selection, callers_own, approving: Vec::new() }
+    }
+
+    /// With these servers' calls subject to the client's word, where the gateway would not run them by itself.
+    #[must_use]
+    pub fn approved_by_client(self, servers: Vec<String>) -> Self {
+        Self { approving: servers, ..self }
     }
 
     /// How many tools are offered.
@@ -57,9 +67,20 @@ impl Offer {
         }
         match self.selection.decide(name) {
             Decision::Auto(tool) => Owner::Gateway(tool),
+            Decision::Manual(tool) if self.approving.iter().any(|server| **server == *tool.server) => {
+                Owner::Approval(tool)
+            }
             Decision::Manual(_) => Owner::Client,
             Decision::Refused { reason } => Owner::Nobody(reason),
             Decision::Unknown => Owner::Nobody(format!("tool '{name}' is not available or not permitted")),
+        }
+    }
+
+    /// The same for a call that the user has approved. What this caller may not have, no word opens.
+    pub fn owner_on_the_users_word(&self, name: &str) -> Owner {
+        match self.selection.decide(name) {
+            Decision::Manual(tool) => Owner::Gateway(tool),
+            _ => self.owner(name),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target, Wanted};
-use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours};
+use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours, mcp};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
 use bytes::Bytes;
 
 use super::ask::{self, Ask};
+use super::items::Items;
 use super::journal;
 use super::lane::{Content, Lane};
 use super::names;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub at: usize,
     /// The gateway's tools, where any are offered.
     pub offer: Option<Offer>,
+    /// What a client of OpenAI's Responses sees of those.
+    pub items: Option<Items>,
     /// What is lost whichever target answers.
     pub noted: Losses,
     /// The canonical request, once something needs it.
@@ -60,6 +63,7 @@ impl Plan {
             targets: Vec::new(),
             at: 0,
             offer: None,
+            items: None,
             noted: Losses::default(),
             chat: None,
             restored: false,
@@ -98,9 +102,15 @@ impl Plan {
     }
 
     /// Puts back what the caller never saw of its own conversation, in the canonical request: see [`super::journal`]. Once:
-    /// what is back would be found again.
+    /// what is back would be found again. Where callers see it all, it is only put in other words: see [`super::items`].
     pub fn restore(&mut self) {
         let Some(chat) = &mut self.chat else { return };
+        if self.ask.dialect == Dialect::OpenAiResponses {
+            let (items, changed) = Items::read(chat, &self.state.hub.catalog());
+            self.items = Some(items);
+            self.restored = changed;
+            return;
+        }
         // Whose journal entries this request may restore.
         let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
         self.place = journal::place(owner, chat.messages.last());
@@ -110,13 +120,17 @@ impl Plan {
     /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace
     /// where it finds nothing. A body that cannot be read is the provider's to judge, as on the relay lane.
     pub fn restore_if_known(&mut self) -> bool {
-        let may_lack = !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body);
+        let may_lack = match self.ask.dialect {
+            Dialect::OpenAiResponses => mcp::may_hold_items(&self.ask.body),
+            dialect => !self.engine.journal.is_empty() && journal::has_calls(dialect, &self.ask.body),
+        };
         if !may_lack || self.decode().is_err() {
             return false;
         }
         self.restore();
         if !self.restored {
             self.chat = None;
+            self.items = None;
         }
         self.restored
     }

@@ -12,6 +12,7 @@ use bifrost_providers::reply::{Finish, Usage};
 use bifrost_providers::{ChatEvent, Dialect, Losses, Text};
 use bytes::Bytes;
 
+use super::items::Item;
 use crate::record::unix_ms;
 
 /// Whether a block reaches the client.
@@ -37,6 +38,8 @@ pub struct Stitch {
     /// How the choices of the current turn ended, until it is known whether that is the end of the reply.
     ends: Vec<(u32, Finish, Extras)>,
     tail: Extras,
+    /// What is shown as soon as the reply has begun.
+    opening: Vec<Item>,
 }
 
 impl Stitch {
@@ -52,6 +55,20 @@ impl Stitch {
             turn: 0,
             ends: Vec::new(),
             tail: Extras::default(),
+            opening: Vec::new(),
+        }
+    }
+
+    /// Shows these items in front of everything else.
+    pub fn open_with(&mut self, items: Vec<Item>) {
+        self.opening = items;
+    }
+
+    /// Shows an item of the gateway's own, as a block of its own.
+    pub fn item(&mut self, item: &Item) {
+        let place = self.next_place();
+        for event in item.events(place) {
+            self.write(&event);
         }
     }
 
@@ -68,6 +85,9 @@ impl Stitch {
                 if !std::mem::replace(&mut self.started, true) {
                     start.created.get_or_insert_with(|| unix_ms() / 1000);
                     self.write(&ChatEvent::Start(start));
+                    for item in std::mem::take(&mut self.opening) {
+                        self.item(&item);
+                    }
                 }
             }
             ChatEvent::Open { index, choice, block } => self.open(index, choice, block, sight),

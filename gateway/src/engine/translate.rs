@@ -16,6 +16,7 @@ use super::answer::{Reply, ReplyBody};
 use super::dispatch::{LINGER, Served, Source, Started};
 use super::grant::Grant;
 use super::hold::Held;
+use super::items::Item;
 use super::pump::Outlet;
 use super::refusal::Refusal;
 use super::stitch::{Sight, Stitch};
@@ -24,7 +25,7 @@ use crate::record::unix_ms;
 /// Answers whole: turns until the end, then one body.
 pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result<Reply, Refusal> {
     let mut started = first;
-    let mut shown: Vec<Part> = Vec::new();
+    let mut shown: Vec<Part> = talk.opening().iter().map(Item::part).collect();
     loop {
         let Started { mut served, source } = started;
         served.release();
@@ -35,6 +36,7 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
             Step::Again => {
                 let parts = reply.choices.first().map(|choice| talk.visible(&choice.parts)).unwrap_or_default();
                 append(talk.plan.ask.dialect, &mut shown, parts);
+                shown.extend(talk.take_items().iter().map(Item::part));
                 started = talk.ask(grant).await?;
             }
             Step::Done(ending) => {
@@ -53,11 +55,12 @@ fn read_whole(served: &Served, source: Source) -> Result<ChatReply, Refusal> {
 }
 
 /// Joins what earlier turns showed with the last turn's visible parts.
-fn finish_whole(talk: &Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending: Ending) {
+fn finish_whole(talk: &mut Talk, reply: &mut ChatReply, mut shown: Vec<Part>, ending: Ending) {
     if talk.offers_tools()
         && let Some(choice) = reply.choices.first_mut()
     {
         append(talk.plan.ask.dialect, &mut shown, talk.visible(&choice.parts));
+        shown.extend(talk.take_items().iter().map(Item::part));
         append(talk.plan.ask.dialect, &mut shown, ending.reveal);
         choice.parts = shown;
         if let Some(finish) = ending.finish {
@@ -107,6 +110,7 @@ fn has_text(parts: &[Part]) -> bool {
 pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet) {
     let options = WriterOptions { include_usage: talk.plan.wants_usage(), framing: talk.plan.ask.framing };
     let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
+    stitch.open_with(talk.opening());
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
     grant.lost(stitch.losses());
     match ended {
@@ -141,7 +145,12 @@ async fn live_turns(
         stitch.begin_turn();
         talk.losses.extend(started.served.losses.clone());
         let reply = talk.bounded(live_turn(talk, started, grant, stitch, out)).await?;
-        match talk.after_turn(&reply, grant).await? {
+        let step = talk.after_turn(&reply, grant).await?;
+        for item in talk.take_items() {
+            stitch.item(&item);
+        }
+        out.send(stitch.take()).await;
+        match step {
             Step::Again => started = talk.ask(grant).await?,
             Step::Done(ending) => return Ok(ending),
         }

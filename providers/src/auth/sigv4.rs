@@ -164,7 +164,7 @@ fn signed_headers(uri: &Uri, headers: &HeaderMap) -> Vec<(String, String)> {
         .keys()
         .filter(|name| wanted(name))
         .map(|name| {
-            let values = headers.get_all(name).iter().map(|value| squeezed(value));
+            let values = headers.get_all(name).iter().map(squeezed);
             (name.to_string(), values.collect::<Vec<_>>().join(","))
         })
         .collect();

@@ -10,7 +10,7 @@
 
 use super::spelling::{self, whole};
 use super::wire::{OWN, tag};
-use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Raw, Role, ToolCall, ToolResult};
+use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Raw, Role, Tool, ToolCall, ToolKind, ToolResult};
 use crate::event::{Block, ChatEvent, Delta};
 use crate::json::{Array, Sheet, fields, written};
 use crate::{ChatRequest, Text};
@@ -109,7 +109,7 @@ impl McpCall {
 
     fn item(&self, status: &str, arguments: &Text, outcome: Option<&McpOutcome>) -> Raw {
         let mut out = Vec::new();
-        let mut item = head(&mut out, "mcp_call", &self.id, &self.server_label);
+        let mut item = head(&mut out, CALL, &self.id, &self.server_label);
         item.text("name", &self.name).text("arguments", arguments).str("status", status);
         match &self.approval_request_id {
             Some(id) => item.text("approval_request_id", id),
@@ -157,7 +157,7 @@ impl McpTools {
 
     fn item(&self, listed: bool) -> Raw {
         let mut out = Vec::new();
-        let mut item = head(&mut out, "mcp_list_tools", &self.id, &self.server_label);
+        let mut item = head(&mut out, LIST, &self.id, &self.server_label);
         let mut tools = Array::new(item.key("tools"));
         for tool in self.tools.iter().filter(|_| listed) {
             let mut sheet = Sheet::new(tools.item());
@@ -189,7 +189,7 @@ impl McpApproval {
 
     fn item(&self) -> Raw {
         let mut out = Vec::new();
-        let mut item = head(&mut out, "mcp_approval_request", &self.id, &self.server_label);
+        let mut item = head(&mut out, REQUEST, &self.id, &self.server_label);
         item.text("name", &self.name).text("arguments", &self.arguments);
         item.end();
         written(out)
@@ -198,44 +198,99 @@ impl McpApproval {
 
 // === Coming back ===
 
-/// The client's answers to approval requests, in their order.
-pub fn answers(request: &ChatRequest) -> Vec<McpAnswer> {
-    let items = request.messages.iter().filter_map(|message| item_of(message, "mcp_approval_response"));
-    items
-        .filter_map(|item| {
-            Some(McpAnswer {
-                approval_request_id: item.find("approval_request_id").and_then(Text::from_raw)?,
-                approve: item.find("approve")?.get() == "true",
-                reason: item.find("reason").and_then(Text::from_raw),
-            })
-        })
-        .collect()
+/// What the gateway's own items of earlier turns said.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Were there any, so that the conversation is another now?
+    pub changed: bool,
+    /// Servers whose tools the client has been shown.
+    pub listed: Vec<Text>,
+    /// Calls that waited for the client's word and have it now.
+    pub answered: Vec<(ToolCall, McpAnswer)>,
 }
 
 /// Turns the gateway's own items of earlier turns into what a model understands: a call and its result in the place of each
 /// `mcp_call`, nothing in the place of lists, requests and answers. `tool` gives the name under which the model knows a tool,
 /// by server and name there; items of which it knows none are somebody else's, and stay.
-pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> Option<Text>) {
-    let mut settled = Vec::with_capacity(request.messages.len());
-    let mut asked: Vec<Text> = Vec::new();
+pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> Option<Text>) -> Settled {
+    let mut settled = Settled::default();
+    let mut kept = Vec::with_capacity(request.messages.len());
+    let mut asked: Vec<ToolCall> = Vec::new();
+    let mut ran: Vec<Text> = Vec::new();
     for message in std::mem::take(&mut request.messages) {
-        let kinds = ["mcp_call", "mcp_approval_request", "mcp_approval_response", "mcp_list_tools"];
-        let found = kinds.iter().find_map(|kind| Some((*kind, item_of(&message, kind)?)));
-        let Some((kind, item)) = found else {
-            settled.push(message);
+        let Some((kind, item)) = KINDS.iter().find_map(|kind| Some((*kind, item_of(&message, kind)?))) else {
+            kept.push(message);
             continue;
         };
-        let text = |key: &str| item.find(key).and_then(Text::from_raw).unwrap_or_default();
-        let known = tool(&text("server_label"), &text("name"));
+        let text = |key: &str| item.find(key).and_then(Text::from_raw);
+        let known = tool(&text("server_label").unwrap_or_default(), &text("name").unwrap_or_default());
         match (kind, known) {
-            ("mcp_call", Some(name)) => settled.extend(call_and_result(&item, name, &message)),
-            ("mcp_approval_request", Some(_)) => asked.push(text("id")),
-            ("mcp_approval_response", _) if asked.contains(&text("approval_request_id")) => {}
-            ("mcp_list_tools", _) if lists_known(&item, &tool) => {}
-            _ => settled.push(message),
+            (CALL, Some(name)) => {
+                ran.extend(text("approval_request_id"));
+                kept.extend(call_and_result(&item, name, &message));
+            }
+            (REQUEST, Some(name)) => asked.push(call(&item, name)),
+            (RESPONSE, _) if answered(&item, &asked).is_some() => settled.answered.extend(answered(&item, &asked)),
+            (LIST, _) if lists_known(&item, &tool) => settled.listed.extend(text("server_label")),
+            _ => {
+                kept.push(message);
+                continue;
+            }
         }
+        settled.changed = true;
     }
-    request.messages = settled;
+    request.messages = kept;
+    // What ran in an earlier turn is not run again.
+    settled.answered.retain(|(call, _)| !ran.contains(&call.id));
+    settled
+}
+
+const LIST: &str = "mcp_list_tools";
+const CALL: &str = "mcp_call";
+const REQUEST: &str = "mcp_approval_request";
+const RESPONSE: &str = "mcp_approval_response";
+const KINDS: [&str; 4] = [CALL, REQUEST, RESPONSE, LIST];
+
+/// May this body hold such items? Told from its bytes.
+pub fn may_hold_items(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"mcp_").is_some()
+}
+
+/// The servers that a request declares by their label alone (`{"type": "mcp", "server_label": ..}`, no address), among those
+/// that `is_ours` knows: they are the gateway's, and no provider is told of them.
+pub fn take_declared(request: &mut ChatRequest, is_ours: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut declared = Vec::new();
+    request.tools.retain(|tool| {
+        let label = own_label(tool).filter(|label| is_ours(label));
+        let stays = label.is_none();
+        declared.extend(label);
+        stays
+    });
+    declared
+}
+
+fn own_label(tool: &Tool) -> Option<String> {
+    let ToolKind::Foreign(OWN, raw) = &tool.kind else { return None };
+    let fields = fields(Some(raw));
+    let addressed = ["server_url", "connector_id"].iter().any(|key| fields.find(key).is_some());
+    if tag(raw) != "mcp" || addressed {
+        return None;
+    }
+    fields.find("server_label").and_then(Text::from_raw).map(|label| label.to_plain().into_owned())
+}
+
+/// The client's word on one of these calls.
+fn answered(item: &Extras, asked: &[ToolCall]) -> Option<(ToolCall, McpAnswer)> {
+    let id = item.find("approval_request_id").and_then(Text::from_raw)?;
+    let call = asked.iter().find(|call| call.id == id)?;
+    let approve = item.find("approve")?.get() == "true";
+    let reason = item.find("reason").and_then(Text::from_raw);
+    Some((call.clone(), McpAnswer { approval_request_id: id, approve, reason }))
+}
+
+fn call(item: &Extras, name: Text) -> ToolCall {
+    let text = |key: &str| item.find(key).and_then(Text::from_raw).unwrap_or_default();
+    ToolCall { id: text("id"), name, arguments: text("arguments"), custom: false }
 }
 
 /// A message that is one item of this kind: the item's fields.
@@ -255,13 +310,11 @@ fn lists_known(item: &Extras, tool: impl Fn(&Text, &Text) -> Option<Text>) -> bo
 
 fn call_and_result(item: &Extras, name: Text, at: &Message) -> [Message; 2] {
     let text = |key: &str| item.find(key).and_then(Text::from_raw);
-    let id = text("id").unwrap_or_default();
-    let arguments = text("arguments").unwrap_or_default();
-    let call = ToolCall { id: id.clone(), name, arguments, custom: false };
+    let call = call(item, name);
     let error = item.find("error").filter(|error| error.get() != "null");
     let said = text("output").unwrap_or_else(|| Text::from_plain(error.map_or("", |error| error.get())));
     let result = ToolResult {
-        call_id: id,
+        call_id: call.id.clone(),
         parts: vec![PartKind::Text(said).into()],
         content: ContentForm::Plain,
         is_error: error.map(|_| true),
