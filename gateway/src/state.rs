@@ -3,6 +3,7 @@
 //! A request loads the snapshot once and keeps it to its end, so that a change in between cannot split it.
 
 mod build;
+mod key;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,8 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bifrost_mcp::Hub;
 use bifrost_policies::{Budget, KeyIndex, KeyPool, KeyRule, Keyring, Known, Queue};
-use bifrost_providers::auth::Credential;
-use bifrost_providers::provider::Provider;
+use bifrost_providers::Dialect;
 use moka::sync::Cache;
 
 use crate::config::HeaderFilter;
@@ -28,6 +28,7 @@ use crate::record::Log;
 use crate::tasks::Tasks;
 
 pub use build::{BuildError, Surroundings, state};
+pub use key::{KeyState, Site};
 
 /// The services of one gateway, which outlive every snapshot.
 #[derive(Debug)]
@@ -70,8 +71,8 @@ pub struct State {
 /// One provider at run time.
 #[derive(Debug)]
 pub struct ProviderState {
-    /// The provider as most of its keys see it.
-    pub provider: Arc<Provider>,
+    /// What most of its models are asked in.
+    pub dialect: Dialect,
     pub keys: KeyPool,
     rules: Vec<KeyRule>,
     /// In the order of the pool.
@@ -82,15 +83,6 @@ pub struct ProviderState {
     pub allowed_requests: Option<BTreeSet<String>>,
     /// The provider's list of models, for a while.
     pub models: Cache<(), Arc<Vec<Model>>>,
-}
-
-/// One key at run time. A key may belong to a server of its own (`ollama_key_config.url`).
-#[derive(Debug)]
-pub struct KeyState {
-    pub id: String,
-    pub name: String,
-    pub provider: Arc<Provider>,
-    pub credential: Option<Credential>,
 }
 
 // === impl Engine ===
@@ -112,15 +104,6 @@ impl Engine {
     /// The snapshot in force. Load it once per request.
     pub fn state(&self) -> Arc<State> {
         self.state.load_full()
-    }
-}
-
-// === impl KeyState ===
-
-impl KeyState {
-    /// A provider's words without the key, which some quote.
-    pub fn redacted(&self, text: &str) -> String {
-        self.credential.as_ref().map_or_else(|| text.to_owned(), |credential| credential.redact(text))
     }
 }
 

@@ -24,9 +24,11 @@ pub struct KeyRule {
     pub name: String,
     /// The share of requests; only the ratio to the other keys matters. 0 is drawn only when no key with a weight is free.
     pub weight: f64,
-    /// The models that this key serves, by the names that callers use: a key's model aliases belong in here too.
+    /// The models that this key serves, by the names that callers use.
     pub models: ModelRule,
-    /// Models that the key does not serve, even where `models` has them.
+    /// Names of the key's own for models of its provider. It serves them whatever `models` says.
+    pub aliases: Vec<String>,
+    /// Models that the key does not serve, even where `models` or `aliases` have them.
     pub blacklisted: Vec<String>,
     /// A disabled key is never picked.
     pub enabled: bool,
@@ -254,12 +256,17 @@ impl Pinned<'_> {
 impl KeyRule {
     /// Whether an attempt for this model may use the key.
     pub fn serves(&self, model: &str) -> bool {
-        self.enabled && self.models.allows(model) && !blacklists(&self.blacklisted, model)
+        let allowed = self.models.allows(model) || self.is_alias(model);
+        self.enabled && allowed && !blacklists(&self.blacklisted, model)
     }
 
     /// Whether the key serves this model and says so by name.
     pub(crate) fn names(&self, model: &str) -> bool {
-        self.serves(model) && self.models.names(model)
+        self.serves(model) && (self.models.names(model) || self.is_alias(model))
+    }
+
+    fn is_alias(&self, model: &str) -> bool {
+        self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(model))
     }
 }
 

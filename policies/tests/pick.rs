@@ -21,8 +21,8 @@ fn key(id: &str, weight: f64) -> KeyRule {
         name: format!("{id}-name"),
         weight,
         models: ModelRule::All,
-        blacklisted: Vec::new(),
         enabled: true,
+        ..KeyRule::default()
     }
 }
 
@@ -172,6 +172,27 @@ fn no_key_becomes_the_right_refusal() {
     assert_eq!(resting.denied("openai", &GPT, now), Some(limited));
     assert_eq!(NoKey::AllRefused.denied("openai", &GPT, now).unwrap().status(), 502);
     assert_eq!(NoKey::AllTried.denied("openai", &GPT, now), None);
+}
+
+#[test]
+fn an_alias_is_served_beside_the_models_unless_it_is_refused() {
+    let aliased = |models, blacklisted: &[&str]| KeyRule {
+        models,
+        aliases: vec!["fast".into()],
+        blacklisted: blacklisted.iter().map(|&model| model.to_owned()).collect(),
+        ..key("a", 1.0)
+    };
+    for (rule, model, serves) in [
+        (aliased(ModelRule::Only(vec!["gpt-4o".into()]), &[]), "Fast", true),
+        (aliased(ModelRule::Only(vec!["gpt-4o".into()]), &[]), "gpt-4o", true),
+        (aliased(ModelRule::Only(vec!["gpt-4o".into()]), &[]), "o3", false),
+        (aliased(ModelRule::None, &[]), "fast", true),
+        (aliased(ModelRule::None, &[]), "gpt-4o", false),
+        (aliased(ModelRule::All, &["fast"]), "fast", false),
+        (KeyRule { enabled: false, ..aliased(ModelRule::All, &[]) }, "fast", false),
+    ] {
+        assert_eq!(rule.serves(model), serves, "{model}: {rule:?}");
+    }
 }
 
 #[test]

@@ -57,6 +57,17 @@ fn outcome(request: &Request<'_>, principal: Option<&Principal>, known: &Known) 
 
 const FORMAT: &str = "model must be in the format 'provider/model'";
 
+/// Who has a name of its own for a model is who is meant by that name.
+#[test]
+fn an_alias_names_its_provider() {
+    let mut known = known(&[("openai", &["*"]), ("azure", &["*"])]);
+    let aliased = KeyRule { enabled: true, models: models(&["*"]), aliases: vec!["fast".into()], ..KeyRule::default() };
+    known.insert("groq", &[aliased]);
+    let request = Request { model: "fast", ..Request::default() };
+    assert_eq!(spell(&route(&request, None, &known).unwrap()), "groq fast");
+    assert!(route(&Request { model: "slow", ..request }, None, &known).is_err());
+}
+
 #[test]
 fn names_are_split_at_the_first_slash_if_a_provider_is_in_front() {
     let known = known(&[("openai", &["*"]), ("openrouter", &["*"]), ("local", &["llama", "meta-llama/Llama-4"])]);

@@ -15,6 +15,8 @@ mod input;
 #[cfg(test)]
 mod items;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod matrix;

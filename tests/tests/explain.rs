@@ -23,24 +23,24 @@ async fn targets_lane_tools_body_and_losses_are_told_and_nobody_is_asked() {
     let [primary, fallback] = told["targets"].as_array().unwrap().as_slice() else { panic!("{told}") };
 
     assert_eq!(
-        (&primary["provider"], &primary["model"], &primary["lane"]),
+        (&primary["provider"], &primary["model"], &primary["sent"]["lane"]),
         (&json!("openai"), &json!("gpt-4o"), &json!("loop"))
     );
-    assert_eq!((&primary["why"], &primary["key_available"]), (&json!("the request names the provider"), &json!(true)));
-    assert_eq!(primary["body"]["logit_bias"], json!({"50256": -100}));
+    assert_eq!(primary["why"], "the request names the provider");
+    assert_eq!(primary["sent"]["body"]["logit_bias"], json!({"50256": -100}));
     let tools: Vec<&Value> = told["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
     let sent: Vec<&Value> =
-        primary["body"]["tools"].as_array().unwrap().iter().map(|tool| &tool["function"]["name"]).collect();
+        primary["sent"]["body"]["tools"].as_array().unwrap().iter().map(|tool| &tool["function"]["name"]).collect();
     assert!(!tools.is_empty());
     assert_eq!(tools, sent, "what is offered is what is sent");
 
     assert_eq!((&fallback["fallback_index"], &fallback["why"]), (&json!(1), &json!("a fallback of the request")));
-    assert_eq!(fallback["dialect"], "anthropic_messages");
-    assert_eq!(fallback["body"]["messages"], json!([{"role": "user", "content": "Hi"}]));
+    assert_eq!(fallback["sent"]["dialect"], "anthropic_messages");
+    assert_eq!(fallback["sent"]["body"]["messages"], json!([{"role": "user", "content": "Hi"}]));
     let pointers = |losses: &Value| -> Vec<String> {
         losses.as_array().unwrap().iter().map(|loss| loss["pointer"].as_str().unwrap().to_owned()).collect()
     };
-    assert!(pointers(&fallback["losses"]).contains(&"/logit_bias".to_owned()), "{fallback}");
+    assert!(pointers(&fallback["sent"]["losses"]).contains(&"/logit_bias".to_owned()), "{fallback}");
     assert_eq!(pointers(&told["losses"]), ["/fallbacks"], "an unknown provider is told for every target");
 }
 
@@ -58,7 +58,7 @@ async fn every_dialect_can_ask_below_its_own_prefix() {
         ("/litellm/explain", &chat, "openai_chat", "translate"),
     ] {
         let told = explained(&gateway, path, &[], body).await;
-        let target = &told["targets"][0];
+        let target = &told["targets"][0]["sent"];
         assert_eq!((&told["dialect"], &target["lane"]), (&json!(dialect), &json!(lane)), "{path}");
         let asked = &target["body"]["messages"][0]["content"];
         assert!(*asked == json!("Hi") || asked[0]["text"] == "Hi", "{path}: {target}");

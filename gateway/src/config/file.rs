@@ -7,6 +7,7 @@
 //! - `x-no-effect`: accepted because it is documented, without effect in this version; its use is a start-up warning.
 
 mod governance;
+mod key;
 mod provider;
 mod stores;
 mod tools;
@@ -21,6 +22,7 @@ use serde::de::{Deserializer, IgnoredAny};
 use super::period::Period;
 use super::secret::Reference;
 pub use governance::*;
+pub use key::*;
 pub use provider::*;
 pub use stores::*;
 pub use tools::*;

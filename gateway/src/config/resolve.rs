@@ -2,6 +2,7 @@
 //!
 //! Each section has its own file; all of them share one [`Resolver`], which collects findings instead of stopping at the first.
 
+mod keys;
 mod providers;
 mod tools;
 mod virtual_keys;

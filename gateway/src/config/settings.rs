@@ -3,11 +3,15 @@
 //! Plain data of this module's own types; the rest of the gateway maps them to what each part needs. No `Serialize`, and every
 //! secret is a `SecretString`, so that nothing here can be printed by accident.
 
+mod key;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+pub use key::*;
 
 /// Everything the gateway needs to start.
 #[derive(Clone, Debug)]
@@ -168,29 +172,6 @@ pub struct RetrySettings {
     pub max: Duration,
 }
 
-/// One credential of a provider.
-#[derive(Clone, Debug)]
-pub struct KeySettings {
-    /// Stable; the name if the file gives none.
-    pub id: String,
-    /// Unique within the provider.
-    pub name: String,
-    /// The secret; absent where a server needs none.
-    pub value: Option<SecretString>,
-    /// Models the key may be used for.
-    pub models: Models,
-    /// Models the key is never used for.
-    pub blacklisted_models: Vec<String>,
-    /// The share of requests, relative to the provider's other keys; finite and not negative.
-    pub weight: f64,
-    /// False takes the key out of use.
-    pub enabled: bool,
-    /// The server this key belongs to (`ollama`, `sgl`, `vllm`).
-    pub url: Option<String>,
-    /// Requested model name and the provider's name for it.
-    pub aliases: Vec<(String, String)>,
-}
-
 /// A key that callers present instead of a provider key.
 #[derive(Clone, Debug)]
 pub struct VirtualKeySettings {
@@ -334,6 +315,17 @@ pub const DEFAULT_PORT: u16 = 8080;
 impl Default for Listen {
     fn default() -> Self {
         Self { host: DEFAULT_HOST.to_owned(), port: DEFAULT_PORT }
+    }
+}
+
+impl Models {
+    /// Is this model one of them? Compared without regard to ASCII case, as everywhere.
+    pub fn allow(&self, model: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Only(models) => models.iter().any(|name| name.eq_ignore_ascii_case(model)),
+        }
     }
 }
 

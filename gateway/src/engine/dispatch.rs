@@ -23,7 +23,7 @@ use super::lane::Lane;
 use super::plan::{Plan, Prepared};
 use super::refusal::Refusal;
 use crate::record::Attempt;
-use crate::state::{KeyState, ProviderState};
+use crate::state::{KeyState, ProviderState, Site};
 
 /// The largest whole reply that is taken from a provider.
 const MAX_REPLY_BYTES: usize = 256 << 20;
@@ -81,13 +81,13 @@ impl Started {
 
 /// Tries the targets in order. When all fail, the primary's error is the answer: the caller asked for the primary.
 pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Refusal> {
-    let mut first: Option<(Refusal, Target)> = None;
+    let mut first: Option<(Refusal, Target, String)> = None;
     while let Some(target) = plan.targets.get(plan.at).cloned() {
         match try_target(plan, &target, grant).await {
             Ok(started) => return Ok(started),
             Err(refusal) => {
                 let move_on = refusal.may_fall_back();
-                first.get_or_insert((refusal, target));
+                first.get_or_insert_with(|| (refusal, target, grant.facts().model.clone()));
                 if !move_on {
                     break;
                 }
@@ -95,10 +95,10 @@ pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Ref
             }
         }
     }
-    if let Some((_, target)) = &first {
-        grant.asked(target);
-    }
-    Err(first.map_or(Refusal::Denied(Denied::ModelMissing), |(refusal, _)| refusal))
+    let Some((refusal, target, model)) = first else { return Err(Denied::ModelMissing.into()) };
+    grant.asked(&target);
+    grant.record().model = model;
+    Err(refusal)
 }
 
 async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Result<Started, Refusal> {
@@ -110,35 +110,16 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
     grant.asked(target);
     upstream.demand(grant.facts().request_type, target)?;
     let permit = upstream.queue.enter().await?;
-    let prepared = plan.prepare(target, upstream)?;
-    grant.record().lane = prepared.lane.name();
-    let mut attempts = Attempts {
+    let attempts = Attempts {
         plan,
         target,
         upstream,
-        body: &prepared.body,
-        lane: prepared.lane,
-        forwarded: forwarded(&plan.ask.headers, &state.header_filter, upstream.provider.dialect()),
         tried: KeySet::default(),
         retries_on_key: 0,
         last: None,
         permit: Some(permit),
     };
-    let (answered, source) = attempts.run(grant).await?;
-    let permit = attempts.permit.take();
-    grant.lost(&prepared.losses);
-    let Prepared { lane, hide_usage, losses, .. } = prepared;
-    let served = Served {
-        provider: target.provider.clone(),
-        upstream: upstream.provider.dialect(),
-        lane,
-        hide_usage,
-        losses,
-        status: answered.status,
-        headers: returnable(&answered.headers),
-        permit,
-    };
-    Ok(Started { served, source })
+    attempts.run(grant).await
 }
 
 impl ProviderState {
@@ -149,18 +130,15 @@ impl ProviderState {
         }
         let message = format!("{request_type} is not supported by {} provider", target.provider);
         let failure = Box::new(Failure::new(FailureKind::Rejected, message));
-        Err(Refusal::Failed { provider: target.provider.clone(), upstream: self.provider.dialect(), failure })
+        Err(Refusal::Failed { provider: target.provider.clone(), upstream: self.dialect, failure })
     }
 }
 
 /// The attempts at one target.
 struct Attempts<'a> {
-    plan: &'a Plan,
+    plan: &'a mut Plan,
     target: &'a Target,
     upstream: &'a ProviderState,
-    body: &'a Bytes,
-    lane: Lane,
-    forwarded: HeaderMap,
     tried: KeySet,
     retries_on_key: u32,
     last: Option<Refusal>,
@@ -168,33 +146,38 @@ struct Attempts<'a> {
     permit: Option<Permit>,
 }
 
+/// A key, and the request as it goes out under it.
+struct Ready<'a> {
+    key: &'a KeyState,
+    site: Site<'a>,
+    prepared: Prepared,
+    forwarded: HeaderMap,
+}
+
 struct Answered {
     status: StatusCode,
     headers: HeaderMap,
 }
 
-impl Attempts<'_> {
-    async fn run(&mut self, grant: &mut Grant) -> Result<(Answered, Source), Refusal> {
+impl<'a> Attempts<'a> {
+    async fn run(mut self, grant: &mut Grant) -> Result<Started, Refusal> {
         let mut index = self.pick()?;
+        let mut ready = self.ready(index, None)?;
         loop {
-            let Some(key) = self.upstream.key(index) else {
-                return Err(self.no_key());
-            };
-            grant.record().key_id.clone_from(&key.id);
-            grant.record().key_name.clone_from(&key.name);
+            grant.goes_to(ready.key, &ready.site, ready.prepared.lane);
             let began = Instant::now();
-            let outcome = self.attempt(key).await;
+            let outcome = self.attempt(&ready).await;
             grant.waited_upstream(began.elapsed());
             let failure = match outcome {
-                Ok(answer) => {
+                Ok((answered, source)) => {
                     self.upstream.keys.healthy(index, Instant::now());
-                    return Ok(answer);
+                    return Ok(self.started(ready, &answered, source, grant));
                 }
                 Err(failure) => failure,
             };
             let step = self.after(index, &failure);
-            self.note(key, &failure, step, grant);
-            self.last = Some(self.refusal(failure));
+            self.note(ready.key, &failure, step, grant);
+            self.last = Some(self.refusal(&ready.site, failure));
             match step {
                 Step::SameKey(wait) => {
                     self.retries_on_key += 1;
@@ -204,10 +187,42 @@ impl Attempts<'_> {
                     self.tried.insert(index);
                     self.retries_on_key = 0;
                     index = self.pick()?;
+                    ready = self.ready(index, Some(ready))?;
                 }
                 Step::NextTarget | Step::GiveUp => return Err(self.no_key()),
             }
         }
+    }
+
+    /// The request as it goes out under this key. What was made for the key before serves again where both send the same.
+    fn ready(&mut self, index: KeyIndex, before: Option<Ready<'a>>) -> Result<Ready<'a>, Refusal> {
+        let upstream = self.upstream;
+        let Some(key) = upstream.key(index) else { return Err(self.no_key()) };
+        let site = key.site(&self.target.model);
+        if let Some(before) = before
+            && before.site == site
+        {
+            return Ok(Ready { key, ..before });
+        }
+        let prepared = self.plan.prepare(&site)?;
+        let forwarded = forwarded(&self.plan.ask.headers, &self.plan.state.header_filter, site.provider.dialect());
+        Ok(Ready { key, site, prepared, forwarded })
+    }
+
+    fn started(self, ready: Ready<'_>, answered: &Answered, source: Source, grant: &mut Grant) -> Started {
+        let Prepared { lane, hide_usage, losses, .. } = ready.prepared;
+        grant.lost(&losses);
+        let served = Served {
+            provider: self.target.provider.clone(),
+            upstream: ready.site.provider.dialect(),
+            lane,
+            hide_usage,
+            losses,
+            status: answered.status,
+            headers: returnable(&answered.headers),
+            permit: self.permit,
+        };
+        Started { served, source }
     }
 
     /// Waits with the place given back, so that others may use it, and then queues for one like everybody else. Who is not let
@@ -222,21 +237,23 @@ impl Attempts<'_> {
         Ok(())
     }
 
-    async fn attempt(&self, key: &KeyState) -> Result<(Answered, Source), Box<Failure>> {
+    async fn attempt(&self, ready: &Ready<'_>) -> Result<(Answered, Source), Box<Failure>> {
         let stream = self.plan.stream();
-        let call = key.provider.call(Outgoing {
-            endpoint: key.provider.chat_endpoint(),
-            model: &self.target.model,
+        let Ready { key, site, prepared, forwarded } = ready;
+        let provider = site.provider;
+        let call = provider.call(Outgoing {
+            endpoint: provider.chat_endpoint(),
+            model: site.model,
             stream,
             credential: key.credential.as_ref(),
-            forwarded: &self.forwarded,
-            body: self.body.clone(),
+            forwarded,
+            body: prepared.body.clone(),
             now: SystemTime::now(),
         })?;
-        let Answer { status, headers, body } = key.provider.send(call).await?;
-        let dialect = key.provider.dialect();
+        let Answer { status, headers, body } = provider.send(call).await?;
+        let dialect = provider.dialect();
         if stream && status.is_success() && dialect.framing().fits(&headers) {
-            let held = Held::open(body, dialect, key.provider.stream_patience()).await?;
+            let held = Held::open(body, dialect, provider.stream_patience()).await?;
             return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
         }
         let cap = if status.is_success() { MAX_REPLY_BYTES } else { MAX_ERROR_BYTES };
@@ -248,13 +265,13 @@ impl Attempts<'_> {
         if let Some(failure) = tap.error.take() {
             return Err(with_headers(failure, &headers, &body));
         }
-        let reply = self.read(dialect, &body)?;
+        let reply = self.read(prepared.lane, dialect, &body)?;
         Ok((Answered { status, headers }, Source::Whole { body, tap, reply }))
     }
 
     /// Reads a whole reply here, where one that makes no sense is a failed attempt like any other.
-    fn read(&self, dialect: Dialect, body: &[u8]) -> Result<Option<Box<ChatReply>>, Box<Failure>> {
-        if self.lane == Lane::Relay && !self.plan.stream() {
+    fn read(&self, lane: Lane, dialect: Dialect, body: &[u8]) -> Result<Option<Box<ChatReply>>, Box<Failure>> {
+        if lane == Lane::Relay && !self.plan.stream() {
             return Ok(None);
         }
         let unreadable = |malformed: Malformed| {
@@ -329,8 +346,8 @@ impl Attempts<'_> {
         self.last.take().unwrap_or(Refusal::Denied(Denied::NoKeys { provider, model: self.target.model.clone() }))
     }
 
-    fn refusal(&self, failure: Box<Failure>) -> Refusal {
-        let upstream = self.upstream.provider.dialect();
+    fn refusal(&self, site: &Site<'_>, failure: Box<Failure>) -> Refusal {
+        let upstream = site.provider.dialect();
         Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
     }
 }

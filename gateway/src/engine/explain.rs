@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bifrost_policies::{KeySet, Target};
+use bifrost_policies::{Denied, KeySet, Target};
 use bifrost_providers::Losses;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -42,16 +42,23 @@ struct TargetPlan {
     model: String,
     fallback_index: usize,
     why: &'static str,
-    dialect: &'static str,
-    /// Is there a key for it that may be used now?
-    key_available: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lane: Option<&'static str>,
+    sent: Option<Sent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Fault>,
+}
+
+/// The request as it would go out, under a key that may be used for it now.
+#[derive(Serialize)]
+struct Sent {
+    key: String,
+    /// By the provider's own name.
+    model: String,
+    dialect: &'static str,
+    lane: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Box<RawValue>>,
     losses: Vec<LossLine>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Fault>,
 }
 
 #[derive(Serialize)]
@@ -99,37 +106,46 @@ fn story(plan: &mut Plan, grant: &mut Grant) -> Result<Explanation, Broken> {
         model: scan.model.as_ref().map(|model| model.name.clone()).unwrap_or_default(),
         stream: scan.stream,
         virtual_key: plan.principal.as_ref().map(|principal| principal.name.clone()),
-        targets: targets.iter().filter_map(|target| target_plan(plan, target, request_type)).collect(),
+        targets: targets.iter().map(|target| target_plan(plan, target, request_type)).collect(),
         tools: plan.offer.iter().flat_map(super::offer::Offer::added).map(tool_plan).collect(),
         losses: lines(&plan.noted),
     })
 }
 
-fn target_plan(plan: &mut Plan, target: &Target, request_type: &str) -> Option<TargetPlan> {
-    let state = plan.state.clone();
-    let upstream = state.providers.get(&target.provider)?;
-    let prepared = upstream.demand(request_type, target).and_then(|()| plan.prepare(target, upstream));
-    let mut told = TargetPlan {
+fn target_plan(plan: &mut Plan, target: &Target, request_type: &str) -> TargetPlan {
+    let (sent, error) = match sent(plan, target, request_type) {
+        Ok(sent) => (Some(sent), None),
+        Err(refusal) => (None, Some(fault(&refusal))),
+    };
+    TargetPlan {
         provider: target.provider.to_string(),
         model: target.model.clone(),
         fallback_index: target.fallback_index,
         why: target.why.words(),
-        dialect: upstream.provider.dialect().name(),
-        key_available: upstream.keys.any_free(&plan.wanted(target), &KeySet::default(), Instant::now()),
-        lane: None,
-        body: None,
-        losses: Vec::new(),
-        error: None,
-    };
-    match prepared {
-        Ok(prepared) => {
-            told.lane = Some(prepared.lane.name());
-            told.losses = lines(&prepared.losses);
-            told.body = serde_json::from_slice(&prepared.body).ok();
-        }
-        Err(refusal) => told.error = Some(fault(&refusal)),
+        sent,
+        error,
     }
-    Some(told)
+}
+
+fn sent(plan: &mut Plan, target: &Target, request_type: &str) -> Result<Sent, Refusal> {
+    let state = plan.state.clone();
+    let no_key = || Denied::NoKeys { provider: target.provider.to_string(), model: target.model.clone() };
+    let upstream = state.providers.get(&target.provider).ok_or_else(no_key)?;
+    upstream.demand(request_type, target)?;
+    let (wanted, now) = (plan.wanted(target), Instant::now());
+    let picked = upstream.keys.pick(&wanted, &KeySet::default(), now, &mut rand::rng());
+    let index = picked.map_err(|none| none.denied(&target.provider, &wanted, now).unwrap_or_else(no_key))?;
+    let key = upstream.key(index).ok_or_else(no_key)?;
+    let site = key.site(&target.model);
+    let prepared = plan.prepare(&site)?;
+    Ok(Sent {
+        key: key.name.clone(),
+        model: site.model.to_owned(),
+        dialect: site.provider.dialect().name(),
+        lane: prepared.lane.name(),
+        body: serde_json::from_slice(&prepared.body).ok(),
+        losses: lines(&prepared.losses),
+    })
 }
 
 fn tool_plan(tool: &Arc<bifrost_mcp::Tool>) -> ToolPlan {

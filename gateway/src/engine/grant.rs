@@ -16,10 +16,11 @@ use http::HeaderMap;
 
 use super::ask::{self, Arrival, Link};
 use super::hold::Pace;
+use super::lane::Lane;
 use super::refusal::Refusal;
 use crate::metrics::{Active, Labels};
 use crate::record::{Record, unix_ms};
-use crate::state::Engine;
+use crate::state::{Engine, KeyState, Site};
 
 /// The status that stands for "the client left" (nginx's 499, as the contract has it).
 const CLIENT_LEFT: u16 = 499;
@@ -91,6 +92,16 @@ impl Grant {
         self.record.provider = target.provider.to_string();
         self.record.model.clone_from(&target.model);
         self.record.fallback_index = target.fallback_index;
+    }
+
+    /// The key of the attempt under way, and what the provider is asked for under it: an alias is not the provider's name.
+    pub fn goes_to(&mut self, key: &KeyState, site: &Site<'_>, lane: Lane) {
+        self.record.lane = lane.name();
+        self.record.key_id.clone_from(&key.id);
+        self.record.key_name.clone_from(&key.name);
+        if self.record.model != site.model {
+            site.model.clone_into(&mut self.record.model);
+        }
     }
 
     pub fn record(&mut self) -> &mut Record {

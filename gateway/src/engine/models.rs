@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bifrost_policies::{KeySet, ModelRule, Wanted};
+use bifrost_policies::{KeyRule, KeySet, ModelRule, Wanted};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::provider::Outgoing;
 use bytes::Bytes;
@@ -60,7 +60,12 @@ async fn of_provider(name: &Arc<str>, provider: &ProviderState) -> Arc<Vec<Model
             return Arc::new(named_by_keys(name, provider));
         }
     };
-    let served: Vec<Model> = listed.into_iter().filter(|model| provider.serves(&model.id)).collect();
+    let mut served: Vec<Model> = listed.into_iter().filter(|model| provider.serves(&model.id)).collect();
+    for alias in named(name, provider, |rule| &rule.aliases) {
+        if served.iter().all(|model| !model.id.eq_ignore_ascii_case(&alias.id)) {
+            served.push(alias);
+        }
+    }
     let served = Arc::new(served);
     provider.models.insert((), served.clone());
     served
@@ -82,8 +87,9 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
         body: Bytes::new(),
         now: std::time::SystemTime::now(),
     };
-    let call = key.provider.call(outgoing).map_err(|failure| failure.to_string())?;
-    let answer = key.provider.send(call).await.map_err(|failure| failure.to_string())?;
+    let provider = key.site("").provider;
+    let call = provider.call(outgoing).map_err(|failure| failure.to_string())?;
+    let answer = provider.send(call).await.map_err(|failure| failure.to_string())?;
     if !answer.status.is_success() {
         return Err(format!("status {}", answer.status));
     }
@@ -107,15 +113,22 @@ fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     Some(Model { provider: provider.clone(), id, raw })
 }
 
+/// What the keys say of themselves, where the provider says nothing.
 fn named_by_keys(name: &Arc<str>, provider: &ProviderState) -> Vec<Model> {
-    let mut ids: Vec<String> = provider
-        .rules()
-        .filter_map(|rule| match &rule.models {
-            ModelRule::Only(models) => Some(models.iter().filter(|model| rule.serves(model)).cloned()),
-            ModelRule::All | ModelRule::None => None,
-        })
-        .flatten()
-        .collect();
+    let mut models = named(name, provider, |rule| match &rule.models {
+        ModelRule::Only(models) => models,
+        ModelRule::All | ModelRule::None => &[],
+    });
+    models.extend(named(name, provider, |rule| &rule.aliases));
+    models.sort_by(|a, b| a.id.cmp(&b.id));
+    models.dedup_by(|a, b| a.id == b.id);
+    models
+}
+
+/// The models of these names that a key really serves, each once.
+fn named(name: &Arc<str>, provider: &ProviderState, names: impl Fn(&KeyRule) -> &[String]) -> Vec<Model> {
+    let served = |rule: &KeyRule| names(rule).iter().filter(|model| rule.serves(model)).cloned().collect::<Vec<_>>();
+    let mut ids: Vec<String> = provider.rules().flat_map(served).collect();
     ids.sort();
     ids.dedup();
     ids.into_iter().map(|id| Model { provider: name.clone(), id, raw: Map::new() }).collect()

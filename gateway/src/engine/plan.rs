@@ -16,7 +16,7 @@ use super::lane::{Content, Lane};
 use super::names;
 use super::offer::Offer;
 use super::refusal::Refusal;
-use crate::state::{Engine, ProviderState, State};
+use crate::state::{Engine, Site, State};
 
 /// A request on its way to its targets.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Plan {
     restored: bool,
 }
 
-/// The body for one target, and what it cost to say it there.
+/// The body for one place, and what it cost to say it there.
 #[derive(Debug)]
 pub struct Prepared {
     pub lane: Lane,
@@ -135,12 +135,12 @@ impl Plan {
         self.restored
     }
 
-    /// The body for this target, in the lane that it takes.
-    pub fn prepare(&mut self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
-        let lane = Lane::choose(self.ask.dialect, upstream.provider.dialect(), self.content());
+    /// The body for this place, in the lane that it takes.
+    pub fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
+        let lane = Lane::choose(self.ask.dialect, site.provider.dialect(), self.content());
         let prepared = match lane {
-            Lane::Relay => self.splice(target, upstream)?,
-            Lane::Translate | Lane::Loop => self.translate(lane, target, upstream)?,
+            Lane::Relay => self.splice(site)?,
+            Lane::Translate | Lane::Loop => self.translate(lane, site)?,
         };
         if !prepared.losses.is_empty() && self.ask.strict() {
             return Err(Refusal::Strict(prepared.losses));
@@ -160,24 +160,24 @@ impl Plan {
     }
 
     /// The caller's own bytes, apart from the model's name and the gateway's own fields.
-    fn splice(&self, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
+    fn splice(&self, site: &Site<'_>) -> Result<Prepared, Refusal> {
         let scan = self.ask.scan.as_ref().map_err(Clone::clone)?;
         let mut splice = Splice::new(&self.ask.body);
-        if let Some(model) = scan.model.as_ref().filter(|model| model.name != target.model) {
-            splice.replace_text(&model.field, &target.model);
+        if let Some(model) = scan.model.as_ref().filter(|model| model.name != site.model) {
+            splice.replace_text(&model.field, site.model);
         }
         let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
         for field in own.into_iter().flatten() {
             splice.remove(field);
         }
-        let hide_usage = scan.stream && upstream.provider.takes_stream_options() && !self.wants_usage();
+        let hide_usage = scan.stream && site.provider.takes_stream_options() && !self.wants_usage();
         if hide_usage {
             splice.ask_usage(scan);
         }
         Ok(Prepared { lane: Lane::Relay, body: splice.build(), losses: self.noted.clone(), hide_usage })
     }
 
-    fn translate(&mut self, lane: Lane, target: &Target, upstream: &ProviderState) -> Result<Prepared, Refusal> {
+    fn translate(&mut self, lane: Lane, site: &Site<'_>) -> Result<Prepared, Refusal> {
         let mut losses = self.noted.clone();
         let stream = self.stream();
         let mut chat = self.decode()?.clone();
@@ -185,15 +185,15 @@ impl Plan {
             return Err(Refusal::ThreadUnsupported);
         }
         if let Some((field, reason)) = depends_on_provider(&chat)
-            && upstream.provider.dialect() != self.ask.dialect
+            && site.provider.dialect() != self.ask.dialect
         {
-            return Err(Refusal::HeldElsewhere { field, reason, provider: target.provider.clone() });
+            return Err(Refusal::HeldElsewhere { field, reason, provider: site.provider.name().into() });
         }
-        chat.model = Text::from_plain(&target.model);
+        chat.model = Text::from_plain(site.model);
         chat.stream = stream;
         chat.include_usage = stream;
-        quirk::apply(upstream.provider.quirks(), &mut chat, &mut losses);
-        let body = upstream.provider.dialect().codec().encode_request(&chat, &mut losses);
+        quirk::apply(site.provider.quirks(), &mut chat, &mut losses);
+        let body = site.provider.dialect().codec().encode_request(&chat, &mut losses);
         Ok(Prepared { lane, body: Bytes::from(body), losses, hide_usage: false })
     }
 

@@ -1,5 +1,7 @@
 //! Settings into a snapshot: the handful of conversions between the leaves' own types.
 
+mod providers;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,19 +10,15 @@ use std::time::{Duration, Instant};
 
 use bifrost_mcp::{Allow, Era, LocalSource, ServerSettings, TransportSettings as ToolTransport};
 use bifrost_mcp::{Hub, HubSettings, Observer, StartError};
-use bifrost_policies::{
-    AllowList, Budget, KeyPool, KeyRule, Keyring, Known, ModelRule, Principal, ProviderGrant, Queue, ToolRights,
-    address,
-};
-use bifrost_providers::auth::{BadCredential, Credential};
-use bifrost_providers::catalog::{self, Row};
-use bifrost_providers::provider::{Provider, ProviderError, ProviderSettings};
-use bifrost_providers::transport::{Timeouts, Transport, TransportError, TransportSettings};
-use moka::sync::Cache;
+use bifrost_policies::{AllowList, Keyring, Known, ModelRule, Principal, ProviderGrant, ToolRights, address};
+use bifrost_providers::auth::BadCredential;
+use bifrost_providers::provider::ProviderError;
+use bifrost_providers::transport::TransportError;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::{KeyState, ProviderState, State};
+use self::providers::{key_rules, provider_state};
+use super::State;
 use crate::config::{self, Settings};
 use crate::engine::agent::Limits;
 use crate::http::cors::Cors;
@@ -30,11 +28,6 @@ use crate::tasks::Tasks;
 const SPAWN_CONCURRENCY: usize = 4;
 /// The longest message taken from a tool server. A result is cut to `max_result_bytes` later; this bounds memory before.
 const MAX_TOOL_MESSAGE_BYTES: usize = 16 << 20;
-/// Idle connections kept per provider host.
-const MAX_IDLE_PER_HOST: usize = 512;
-
-/// How long a provider's list of models is believed.
-const MODELS_LIVE_FOR: Duration = Duration::from_mins(1);
 
 /// Why settings cannot be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -106,124 +99,9 @@ fn limits(tools: &config::ToolSettings) -> Limits {
     }
 }
 
-// === providers ===
+// === models ===
 
-fn provider_state(
-    name: &Arc<str>,
-    settings: &config::ProviderSettings,
-    drop_excess: bool,
-    (now, shards): (Instant, usize),
-) -> Result<ProviderState, BuildError> {
-    let row = row(settings)?;
-    let transport = Arc::new(transport(settings, shards)?);
-    let common = Arc::new(provider(settings, row, None, &transport)?);
-    let mut key_states = Vec::new();
-    for key in &settings.keys {
-        let credential = key.value.as_ref().map(|value| Credential::new(value, row.auth)).transpose();
-        let source = |source| BuildError::Key { provider: name.to_string(), key: key.name.clone(), source };
-        let provider = match &key.url {
-            Some(url) => Arc::new(provider(settings, row, Some(url), &transport)?),
-            None => common.clone(),
-        };
-        let credential = credential.map_err(source)?;
-        key_states.push(KeyState { id: key.id.clone(), name: key.name.clone(), provider, credential });
-    }
-    if key_states.is_empty() {
-        key_states.push(KeyState {
-            id: KEYLESS.into(),
-            name: KEYLESS.into(),
-            provider: common.clone(),
-            credential: None,
-        });
-    }
-    Ok(ProviderState {
-        provider: common,
-        allowed_requests: settings.allowed_requests.clone(),
-        keys: KeyPool::new(key_rules(settings), now),
-        rules: key_rules(settings),
-        models: Cache::builder().max_capacity(1).time_to_live(MODELS_LIVE_FOR).build(),
-        key_states,
-        queue: Queue::new(name.clone(), settings.concurrency, settings.buffer, drop_excess),
-        retry: Budget {
-            max_retries: settings.retry.max_retries,
-            initial: settings.retry.initial,
-            max: settings.retry.max,
-        },
-    })
-}
-
-/// The one "key" of a provider that needs none.
-const KEYLESS: &str = "keyless";
-
-fn key_rules(settings: &config::ProviderSettings) -> Vec<KeyRule> {
-    let rules: Vec<KeyRule> = settings
-        .keys
-        .iter()
-        .map(|key| KeyRule {
-            id: key.id.clone(),
-            name: key.name.clone(),
-            weight: key.weight,
-            models: models(&key.models),
-            blacklisted: key.blacklisted_models.clone(),
-            enabled: key.enabled,
-        })
-        .collect();
-    if !rules.is_empty() {
-        return rules;
-    }
-    let name = KEYLESS.to_owned();
-    vec![KeyRule { id: name.clone(), name, weight: 1.0, models: ModelRule::All, enabled: true, ..KeyRule::default() }]
-}
-
-fn row(settings: &config::ProviderSettings) -> Result<&'static Row, BuildError> {
-    let name = settings.base.as_deref().unwrap_or(&settings.name);
-    catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))
-}
-
-fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Transport, BuildError> {
-    let private_ok = settings.allow_private_network;
-    Transport::new(&TransportSettings {
-        connect_timeout: settings.timeouts.connect,
-        pool_idle: settings.timeouts.keep_alive,
-        max_idle_per_host: MAX_IDLE_PER_HOST.min(settings.max_connections_per_host),
-        http2_only: settings.enforce_http2,
-        ca_cert_pem: settings.ca_cert_pem.as_ref().map(|pem| pem.expose_secret().to_owned()),
-        insecure_skip_verify: settings.insecure_skip_verify,
-        address_allowed: Arc::new(move |ip: IpAddr| address::allowed(ip, private_ok)),
-        shards,
-    })
-    .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })
-}
-
-fn provider(
-    settings: &config::ProviderSettings,
-    row: &Row,
-    url: Option<&String>,
-    transport: &Arc<Transport>,
-) -> Result<Provider, BuildError> {
-    let timeouts = settings.timeouts;
-    Provider::new(ProviderSettings {
-        name: settings.name.clone(),
-        row: *row,
-        base_url: url.or(settings.base_url.as_ref()).cloned(),
-        extra_headers: exposed(&settings.extra_headers),
-        path_overrides: settings.path_overrides.clone(),
-        keyless: settings.keyless,
-        timeouts: Timeouts {
-            first_byte: timeouts.first_byte,
-            idle: timeouts.stream_idle,
-            total: Some(timeouts.request),
-        },
-        transport: transport.clone(),
-    })
-    .map_err(|source| BuildError::Provider { provider: settings.name.clone(), source })
-}
-
-fn exposed(headers: &[(String, secrecy::SecretString)]) -> Vec<(String, String)> {
-    headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
-}
-
-fn models(models: &config::Models) -> ModelRule {
+pub(super) fn models(models: &config::Models) -> ModelRule {
     match models {
         config::Models::All => ModelRule::All,
         config::Models::None => ModelRule::None,

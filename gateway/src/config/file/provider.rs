@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Opaque;
+use super::{Key, Opaque};
 use crate::config::period::Period;
 use crate::config::secret::Reference;
 
@@ -175,145 +175,6 @@ pub enum ProxyType {
     Environment,
 }
 
-/// One credential of a provider.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Key {
-    /// A stable identifier; absent: the name.
-    pub id: Option<String>,
-    /// Unique within the provider; absent: `<provider>-key-<n>`.
-    pub name: Option<String>,
-    /// The secret, usually as `env.NAME`.
-    pub value: Option<Reference>,
-    /// Models this key may be used for. Absent or `["*"]`: all. `[]`: all, or none with `version: 2`.
-    pub models: Option<Vec<String>>,
-    /// Models this key is never used for.
-    pub blacklisted_models: Vec<String>,
-    /// The share of requests, relative to the provider's other keys.
-    #[schemars(range(min = 0.0))]
-    pub weight: f64,
-    /// False takes the key out of use.
-    pub enabled: bool,
-    /// Other names for models: the requested name and the provider's.
-    #[schemars(extend("x-no-effect" = true))]
-    pub aliases: IndexMap<String, Alias>,
-    /// The key serves batch requests too.
-    #[schemars(extend("x-no-effect" = true))]
-    pub use_for_batch_api: bool,
-    /// The server this key belongs to.
-    pub ollama_key_config: Option<ServerKey>,
-    /// The server this key belongs to.
-    pub sgl_key_config: Option<ServerKey>,
-    /// The server this key belongs to.
-    pub vllm_key_config: Option<ServerKey>,
-    /// Azure: endpoint, deployments, Entra ID.
-    #[schemars(extend("x-no-effect" = true))]
-    pub azure_key_config: Option<AzureKey>,
-    /// Vertex: project, region, service account.
-    #[schemars(extend("x-no-effect" = true))]
-    pub vertex_key_config: Option<VertexKey>,
-    /// Bedrock: access key, region, role.
-    #[schemars(extend("x-no-effect" = true))]
-    pub bedrock_key_config: Option<BedrockKey>,
-    /// Bedrock Mantle: region and endpoints.
-    #[schemars(extend("x-no-effect" = true))]
-    pub bedrock_mantle_key_config: Option<Opaque>,
-    /// Replicate: deployments.
-    #[schemars(extend("x-no-effect" = true))]
-    pub replicate_key_config: Option<ReplicateKey>,
-}
-
-/// The address of a self-hosted model server.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServerKey {
-    /// The server's base URL.
-    pub url: Option<Reference>,
-    /// The one model it serves (vLLM).
-    pub model_name: Option<String>,
-}
-
-/// What a requested model name stands for: the provider's model, or an object with particulars.
-#[derive(Debug)]
-pub struct Alias {
-    /// The provider's model name.
-    pub model: String,
-}
-
-/// Azure credentials.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AzureKey {
-    /// The resource's address.
-    pub endpoint: Option<Reference>,
-    /// Deployment by model.
-    pub deployments: IndexMap<String, String>,
-    /// The API version.
-    pub api_version: Option<Reference>,
-    /// Entra ID.
-    pub client_id: Option<Reference>,
-    /// Entra ID.
-    pub client_secret: Option<Reference>,
-    /// Entra ID.
-    pub tenant_id: Option<Reference>,
-    /// Entra ID.
-    pub scopes: Vec<String>,
-}
-
-/// Vertex credentials.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct VertexKey {
-    /// The project.
-    pub project_id: Option<Reference>,
-    /// The project's number.
-    pub project_number: Option<Reference>,
-    /// The region.
-    pub region: Option<Reference>,
-    /// The service account, as JSON text.
-    pub auth_credentials: Option<Reference>,
-    /// Deployment by model.
-    pub deployments: IndexMap<String, String>,
-    /// Never use another region.
-    pub force_single_region: bool,
-}
-
-/// Bedrock credentials.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct BedrockKey {
-    /// AWS access key.
-    pub access_key: Option<Reference>,
-    /// AWS secret key.
-    pub secret_key: Option<Reference>,
-    /// AWS session token.
-    pub session_token: Option<Reference>,
-    /// The region.
-    pub region: Option<Reference>,
-    /// Prefix of inference profiles.
-    pub arn: Option<Reference>,
-    /// A role to assume.
-    pub role_arn: Option<Reference>,
-    /// For the role.
-    pub external_id: Option<Reference>,
-    /// For the role.
-    pub session_name: Option<Reference>,
-    /// The project.
-    pub project_id: Option<Reference>,
-    /// Inference profile by model.
-    pub deployments: IndexMap<String, String>,
-    /// Buckets for batch requests.
-    pub batch_s3_config: Option<Opaque>,
-}
-
-/// Replicate particulars.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReplicateKey {
-    /// Call deployments instead of models.
-    pub use_deployments_endpoint: bool,
-}
-
 // === defaults ===
 
 impl Default for Network {
@@ -346,30 +207,6 @@ impl Default for Queue {
     }
 }
 
-impl Default for Key {
-    fn default() -> Self {
-        Self {
-            id: None,
-            name: None,
-            value: None,
-            models: None,
-            blacklisted_models: Vec::new(),
-            weight: 1.0,
-            enabled: true,
-            aliases: IndexMap::new(),
-            use_for_batch_api: false,
-            ollama_key_config: None,
-            sgl_key_config: None,
-            vllm_key_config: None,
-            azure_key_config: None,
-            vertex_key_config: None,
-            bedrock_key_config: None,
-            bedrock_mantle_key_config: None,
-            replicate_key_config: None,
-        }
-    }
-}
-
 // === impl BaseProvider ===
 
 impl BaseProvider {
@@ -383,87 +220,6 @@ impl BaseProvider {
             Self::Gemini => "gemini",
             Self::HuggingFace => "huggingface",
             Self::Replicate => "replicate",
-        }
-    }
-}
-
-// === impl Alias ===
-
-mod alias {
-    use std::borrow::Cow;
-    use std::fmt;
-
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-    use serde::Deserialize;
-    use serde::de::value::MapAccessDeserializer;
-    use serde::de::{Deserializer, Error, MapAccess, Visitor};
-
-    use super::Alias;
-
-    #[derive(Deserialize)]
-    struct Object {
-        model_id: Option<String>,
-    }
-
-    struct AliasVisitor;
-
-    impl<'de> Deserialize<'de> for Alias {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(AliasVisitor)
-        }
-    }
-
-    impl<'de> Visitor<'de> for AliasVisitor {
-        type Value = Alias;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a model name or an object with `model_id`")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Alias, E> {
-            Ok(Alias { model: text.to_owned() })
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Alias, A::Error> {
-            let Object { model_id } = Object::deserialize(MapAccessDeserializer::new(map))?;
-            model_id.map(|model| Alias { model }).ok_or_else(|| A::Error::custom("`model_id` is missing"))
-        }
-    }
-
-    impl JsonSchema for Alias {
-        fn schema_name() -> Cow<'static, str> {
-            "Alias".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            let text = || json_schema!({"type": "string"});
-            let unused = || json_schema!({"type": "string", "x-no-effect": true});
-            let unused_flag = || json_schema!({"type": "boolean", "x-no-effect": true});
-            json_schema!({
-                "description": "The provider's model name, or an object that holds it as `model_id`.",
-                "type": ["string", "object"],
-                "required": ["model_id"],
-                "properties": {
-                    "model_id": text(),
-                    "model_name": text(),
-                    "description": text(),
-                    "model_family": {
-                        "type": "string",
-                        "enum": ["anthropic", "openai", "mistral", "cohere", "gemini", "nova", "titan"],
-                        "x-no-effect": true,
-                    },
-                    "region": unused(),
-                    "api_version": unused(),
-                    "anthropic_version": unused(),
-                    "endpoint": unused(),
-                    "project_id": unused(),
-                    "project_number": unused(),
-                    "force_single_region": unused_flag(),
-                    "inference_profile_arn": unused(),
-                    "use_deployments_endpoint": unused_flag(),
-                },
-                "additionalProperties": false,
-            })
         }
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Names, Resolver};
+use super::Resolver;
+use super::keys::Home;
 use crate::config::check::nearest;
-use crate::config::file::{CustomProvider, Key, Network, Provider};
+use crate::config::file::{CustomProvider, Network, Provider};
 use crate::config::period::Unit;
 use crate::config::settings::{KeySettings, Models, ProviderSettings, RetrySettings, Timeouts};
 use crate::config::tree::push;
@@ -52,11 +53,17 @@ impl Resolver<'_> {
             self.url(&push(&network_at, "base_url"), url);
         }
         let keyless = custom.is_some_and(|custom| custom.is_key_less) || credential(name) == Some(Credential::Own);
+        let home = Home {
+            provider: name,
+            keyless,
+            has_url: base_url.is_some(),
+            cloud: credential(name) == Some(Credential::Block),
+        };
         ProviderSettings {
             name: name.to_owned(),
             base,
             base_url,
-            keys: self.keys(&at, name, keyless, &provider.keys),
+            keys: self.keys(&at, &home, &provider.keys),
             keyless,
             extra_headers: self.headers(&push(&network_at, "extra_headers"), &network.extra_headers),
             timeouts: self.timeouts(&network_at, network),
@@ -99,61 +106,6 @@ impl Resolver<'_> {
                 None
             }
         }
-    }
-
-    fn keys(&mut self, at: &str, provider: &str, keyless: bool, keys: &[Key]) -> Vec<KeySettings> {
-        if keys.is_empty() && !keyless && credential(provider) != Some(Credential::Block) {
-            self.conflict(at, "the provider needs at least one key, such as `\"keys\": [{\"value\": \"env.NAME\"}]`");
-        }
-        let mut names = Names::of("key name");
-        let mut ids = Names::of("key id");
-        let mut resolved = Vec::with_capacity(keys.len());
-        for (index, key) in keys.iter().enumerate() {
-            let at = push(&push(at, "keys"), index);
-            let name = key.name.clone().unwrap_or_else(|| format!("{provider}-key-{}", index + 1));
-            self.unique(&mut names, &push(&at, "name"), &name);
-            if let Some(id) = &key.id {
-                self.unique(&mut ids, &push(&at, "id"), id);
-            }
-            self.require_value(&at, provider, keyless, key);
-            resolved.push(KeySettings {
-                id: key.id.clone().unwrap_or_else(|| name.clone()),
-                name,
-                value: self.text(&push(&at, "value"), key.value.as_ref()).map(Into::into),
-                models: self.models(key.models.as_ref()),
-                blacklisted_models: key.blacklisted_models.clone(),
-                weight: self.weight(&push(&at, "weight"), key.weight),
-                enabled: key.enabled,
-                url: self.server_url(&at, key),
-                aliases: key.aliases.iter().map(|(name, alias)| (name.clone(), alias.model.clone())).collect(),
-            });
-        }
-        resolved
-    }
-
-    fn require_value(&mut self, at: &str, provider: &str, keyless: bool, key: &Key) {
-        let other = key.azure_key_config.is_some()
-            || key.vertex_key_config.is_some()
-            || key.bedrock_key_config.is_some()
-            || key.bedrock_mantle_key_config.is_some();
-        let optional = keyless || (other && credential(provider) == Some(Credential::Block));
-        if key.value.is_none() && !optional {
-            self.conflict(at, "the key has no `value`; expected a secret, such as `env.NAME`");
-        }
-    }
-
-    /// The address in whichever of the three blocks is there.
-    fn server_url(&mut self, at: &str, key: &Key) -> Option<String> {
-        let blocks = [
-            ("ollama_key_config", &key.ollama_key_config),
-            ("sgl_key_config", &key.sgl_key_config),
-            ("vllm_key_config", &key.vllm_key_config),
-        ];
-        let (name, server) = blocks.into_iter().find_map(|(name, block)| Some((name, block.as_ref()?)))?;
-        let pointer = push(&push(at, name), "url");
-        let url = self.text(&pointer, server.url.as_ref())?;
-        self.url(&pointer, &url);
-        Some(url)
     }
 
     fn timeouts(&mut self, at: &str, network: &Network) -> Timeouts {
@@ -206,6 +158,7 @@ pub(in crate::config) fn usual_key(provider: &str, variable: &str, value: String
             enabled: true,
             url: None,
             aliases: Vec::new(),
+            cloud: None,
         }],
         keyless: false,
         extra_headers: Vec::new(),
