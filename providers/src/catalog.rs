@@ -10,6 +10,8 @@ pub struct Row {
     /// The name in configuration and in `provider/model`.
     pub name: &'static str,
     pub dialect: Dialect,
+    /// What it speaks besides, to clients that speak it too.
+    pub also: &'static [Dialect],
     /// Scheme, authority and an optional path prefix. Whether it ends in `/v1` does not matter.
     pub base_url: &'static str,
     /// Paths below the base URL, where they are not [`Endpoint::path`].
@@ -20,6 +22,13 @@ pub struct Row {
     /// Works without a key; one that is configured is sent all the same.
     pub keyless: bool,
     pub quirks: &'static [Quirk],
+}
+
+impl Row {
+    /// All that it speaks, what it speaks to everybody first.
+    pub fn dialects(&self) -> impl Iterator<Item = Dialect> {
+        [self.dialect].into_iter().chain(self.also.iter().copied())
+    }
 }
 
 /// The row of this name.
@@ -36,6 +45,7 @@ pub fn rows() -> &'static [Row] {
 const OPENAI_ALIKE: Row = Row {
     name: "",
     dialect: Dialect::OpenAiChat,
+    also: &[],
     base_url: "",
     paths: &[],
     auth: AuthScheme::Bearer,
@@ -51,6 +61,7 @@ const ROWS: &[Row] = &[
     // https://platform.openai.com/docs/api-reference
     Row {
         name: "openai",
+        also: &[Dialect::OpenAiResponses],
         base_url: "https://api.openai.com",
         key_env: &["OPENAI_API_KEY"],
         quirks: &[Quirk::MaxCompletionTokens],

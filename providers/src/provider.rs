@@ -111,7 +111,7 @@ impl Provider {
         check_base(base)?;
         let routes = Endpoint::ALL
             .into_iter()
-            .filter(|endpoint| endpoint.belongs_to(settings.row.dialect))
+            .filter(|endpoint| settings.row.dialects().any(|dialect| endpoint.belongs_to(dialect)))
             .map(|endpoint| Route::new(endpoint, base, &settings))
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -129,8 +129,14 @@ impl Provider {
         &self.name
     }
 
+    /// What it speaks to everybody.
     pub fn dialect(&self) -> Dialect {
         self.row.dialect
+    }
+
+    /// What it speaks for a client of this dialect: the same, if it can.
+    pub fn dialect_for(&self, client: Dialect) -> Dialect {
+        if self.row.also.contains(&client) { client } else { self.row.dialect }
     }
 
     pub fn row(&self) -> &Row {
@@ -154,11 +160,6 @@ impl Provider {
     /// How long a stream may say nothing.
     pub fn stream_patience(&self) -> Duration {
         self.timeouts.idle
-    }
-
-    /// Where chat goes.
-    pub fn chat_endpoint(&self) -> Endpoint {
-        Endpoint::chat(self.row.dialect)
     }
 
     /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.

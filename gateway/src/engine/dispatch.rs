@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bifrost_policies::pick::RestReason;
 use bifrost_policies::retry::{self, Facts, Step};
 use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target};
+use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Outgoing, failure_of, returnable};
 use bifrost_providers::transport::Answer;
@@ -108,7 +109,6 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
         return Err(Denied::UnknownProvider { provider: target.provider.to_string(), known }.into());
     };
     grant.asked(target);
-    upstream.demand(grant.facts().request_type, target)?;
     let permit = upstream.queue.enter().await?;
     let attempts = Attempts {
         plan,
@@ -124,13 +124,14 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
 
 impl ProviderState {
     /// Refuses a request type that the operator has not opened (`custom_provider_config.allowed_requests`).
-    pub fn demand(&self, request_type: &str, target: &Target) -> Result<(), Refusal> {
+    pub fn demand(&self, site: &Site<'_>, stream: bool) -> Result<(), Refusal> {
+        let request_type = Endpoint::chat(site.dialect).request_type(stream);
         if self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type)) {
             return Ok(());
         }
-        let message = format!("{request_type} is not supported by {} provider", target.provider);
+        let message = format!("{request_type} is not supported by {} provider", site.provider.name());
         let failure = Box::new(Failure::new(FailureKind::Rejected, message));
-        Err(Refusal::Failed { provider: target.provider.clone(), upstream: self.dialect, failure })
+        Err(Refusal::Failed { provider: site.provider.name().into(), upstream: site.dialect, failure })
     }
 }
 
@@ -198,14 +199,15 @@ impl<'a> Attempts<'a> {
     fn ready(&mut self, index: KeyIndex, before: Option<Ready<'a>>) -> Result<Ready<'a>, Refusal> {
         let upstream = self.upstream;
         let Some(key) = upstream.key(index) else { return Err(self.no_key()) };
-        let site = key.site(&self.target.model);
+        let site = key.site(&self.target.model, self.plan.ask.dialect);
         if let Some(before) = before
             && before.site == site
         {
             return Ok(Ready { key, ..before });
         }
+        upstream.demand(&site, self.plan.stream())?;
         let prepared = self.plan.prepare(&site)?;
-        let forwarded = forwarded(&self.plan.ask.headers, &self.plan.state.header_filter, site.provider.dialect());
+        let forwarded = forwarded(&self.plan.ask.headers, &self.plan.state.header_filter, site.dialect);
         Ok(Ready { key, site, prepared, forwarded })
     }
 
@@ -214,7 +216,7 @@ impl<'a> Attempts<'a> {
         grant.lost(&losses);
         let served = Served {
             provider: self.target.provider.clone(),
-            upstream: ready.site.provider.dialect(),
+            upstream: ready.site.dialect,
             lane,
             hide_usage,
             losses,
@@ -242,7 +244,7 @@ impl<'a> Attempts<'a> {
         let Ready { key, site, prepared, forwarded } = ready;
         let provider = site.provider;
         let call = provider.call(Outgoing {
-            endpoint: provider.chat_endpoint(),
+            endpoint: Endpoint::chat(site.dialect),
             model: site.model,
             stream,
             credential: key.credential.as_ref(),
@@ -251,7 +253,7 @@ impl<'a> Attempts<'a> {
             now: SystemTime::now(),
         })?;
         let Answer { status, headers, body } = provider.send(call).await?;
-        let dialect = provider.dialect();
+        let dialect = site.dialect;
         if stream && status.is_success() && dialect.framing().fits(&headers) {
             let held = Held::open(body, dialect, provider.stream_patience()).await?;
             return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
@@ -347,7 +349,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn refusal(&self, site: &Site<'_>, failure: Box<Failure>) -> Refusal {
-        let upstream = site.provider.dialect();
+        let upstream = site.dialect;
         Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
     }
 }

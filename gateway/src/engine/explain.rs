@@ -106,14 +106,14 @@ fn story(plan: &mut Plan, grant: &mut Grant) -> Result<Explanation, Broken> {
         model: scan.model.as_ref().map(|model| model.name.clone()).unwrap_or_default(),
         stream: scan.stream,
         virtual_key: plan.principal.as_ref().map(|principal| principal.name.clone()),
-        targets: targets.iter().map(|target| target_plan(plan, target, request_type)).collect(),
+        targets: targets.iter().map(|target| target_plan(plan, target)).collect(),
         tools: plan.offer.iter().flat_map(super::offer::Offer::added).map(tool_plan).collect(),
         losses: lines(&plan.noted),
     })
 }
 
-fn target_plan(plan: &mut Plan, target: &Target, request_type: &str) -> TargetPlan {
-    let (sent, error) = match sent(plan, target, request_type) {
+fn target_plan(plan: &mut Plan, target: &Target) -> TargetPlan {
+    let (sent, error) = match sent(plan, target) {
         Ok(sent) => (Some(sent), None),
         Err(refusal) => (None, Some(fault(&refusal))),
     };
@@ -127,21 +127,21 @@ fn target_plan(plan: &mut Plan, target: &Target, request_type: &str) -> TargetPl
     }
 }
 
-fn sent(plan: &mut Plan, target: &Target, request_type: &str) -> Result<Sent, Refusal> {
+fn sent(plan: &mut Plan, target: &Target) -> Result<Sent, Refusal> {
     let state = plan.state.clone();
     let no_key = || Denied::NoKeys { provider: target.provider.to_string(), model: target.model.clone() };
     let upstream = state.providers.get(&target.provider).ok_or_else(no_key)?;
-    upstream.demand(request_type, target)?;
     let (wanted, now) = (plan.wanted(target), Instant::now());
     let picked = upstream.keys.pick(&wanted, &KeySet::default(), now, &mut rand::rng());
     let index = picked.map_err(|none| none.denied(&target.provider, &wanted, now).unwrap_or_else(no_key))?;
     let key = upstream.key(index).ok_or_else(no_key)?;
-    let site = key.site(&target.model);
+    let site = key.site(&target.model, plan.ask.dialect);
+    upstream.demand(&site, plan.stream())?;
     let prepared = plan.prepare(&site)?;
     Ok(Sent {
         key: key.name.clone(),
         model: site.model.to_owned(),
-        dialect: site.provider.dialect().name(),
+        dialect: site.dialect.name(),
         lane: prepared.lane.name(),
         body: serde_json::from_slice(&prepared.body).ok(),
         losses: lines(&prepared.losses),

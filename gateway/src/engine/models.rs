@@ -87,7 +87,7 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
         body: Bytes::new(),
         now: std::time::SystemTime::now(),
     };
-    let provider = key.site("").provider;
+    let provider = key.site("", provider.dialect).provider;
     let call = provider.call(outgoing).map_err(|failure| failure.to_string())?;
     let answer = provider.send(call).await.map_err(|failure| failure.to_string())?;
     if !answer.status.is_success() {

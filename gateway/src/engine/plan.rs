@@ -137,7 +137,7 @@ impl Plan {
 
     /// The body for this place, in the lane that it takes.
     pub fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
-        let lane = Lane::choose(self.ask.dialect, site.provider.dialect(), self.content());
+        let lane = Lane::choose(self.ask.dialect, site.dialect, self.content());
         let prepared = match lane {
             Lane::Relay => self.splice(site)?,
             Lane::Translate | Lane::Loop => self.translate(lane, site)?,
@@ -185,7 +185,7 @@ impl Plan {
             return Err(Refusal::ThreadUnsupported);
         }
         if let Some((field, reason)) = depends_on_provider(&chat)
-            && site.provider.dialect() != self.ask.dialect
+            && site.dialect != self.ask.dialect
         {
             return Err(Refusal::HeldElsewhere { field, reason, provider: site.provider.name().into() });
         }
@@ -193,7 +193,7 @@ impl Plan {
         chat.stream = stream;
         chat.include_usage = stream;
         quirk::apply(site.provider.quirks(), &mut chat, &mut losses);
-        let body = site.provider.dialect().codec().encode_request(&chat, &mut losses);
+        let body = site.dialect.codec().encode_request(&chat, &mut losses);
         Ok(Prepared { lane, body: Bytes::from(body), losses, hide_usage: false })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bifrost_providers::Dialect;
 use bifrost_providers::auth::Credential;
 use bifrost_providers::provider::Provider;
 
@@ -29,17 +30,20 @@ pub struct Site<'a> {
     pub provider: &'a Arc<Provider>,
     /// The model, as the provider calls it.
     pub model: &'a str,
+    /// What is spoken there for this client.
+    pub dialect: Dialect,
 }
 
 // === impl KeyState ===
 
 impl KeyState {
-    /// Where requests for this model go. A name without an alias is the provider's own.
-    pub fn site<'a>(&'a self, model: &'a str) -> Site<'a> {
-        match self.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(model)) {
-            Some(alias) => Site { provider: &alias.provider, model: &alias.model },
-            None => Site { provider: &self.provider, model },
-        }
+    /// Where a client's requests for this model go. A name without an alias is the provider's own.
+    pub fn site<'a>(&'a self, model: &'a str, client: Dialect) -> Site<'a> {
+        let (provider, model) = match self.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(model)) {
+            Some(alias) => (&alias.provider, alias.model.as_str()),
+            None => (&self.provider, model),
+        };
+        Site { provider, model, dialect: provider.dialect_for(client) }
     }
 
     /// A provider's words without the key, which some quote.

@@ -44,7 +44,7 @@ const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
     let key = SecretString::from("sk-1");
     let credential = Credential::new(&key, provider.row().auth).unwrap();
-    let endpoint = provider.chat_endpoint();
+    let endpoint = Endpoint::chat(provider.dialect());
     let body = Bytes::from_static(b"{}");
     provider
         .call(Outgoing { endpoint, model: "m", stream, credential: Some(&credential), forwarded, body, now: NOW })
@@ -104,7 +104,7 @@ fn gem_key_never_in_url_or_log() {
     let provider = Provider::new(settings("gemini")).unwrap();
     let credential = Credential::new(&SecretString::from("sk-1"), provider.row().auth).unwrap();
     let call = |model, stream| {
-        let (endpoint, body, forwarded) = (provider.chat_endpoint(), Bytes::new(), &HeaderMap::new());
+        let (endpoint, body, forwarded) = (Endpoint::chat(provider.dialect()), Bytes::new(), &HeaderMap::new());
         provider
             .call(Outgoing { endpoint, model, stream, credential: Some(&credential), forwarded, body, now: NOW })
             .unwrap()

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bifrost_policies::{Budget, KeyPool, KeyRule, ModelRule, Queue, address};
+use bifrost_providers::Dialect;
 use bifrost_providers::auth::Credential;
 use bifrost_providers::catalog::{self, Row};
+use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::provider::{Provider, ProviderSettings};
 use bifrost_providers::transport::{Timeouts, Transport, TransportSettings};
 use moka::sync::Cache;
@@ -55,7 +57,7 @@ pub(super) fn provider_state(
 /// Makes the keys of one provider.
 struct Maker<'a> {
     settings: &'a config::ProviderSettings,
-    row: &'static Row,
+    row: Row,
     transport: &'a Arc<Transport>,
     /// Keys with the same address share what is made of it.
     made: Vec<(Site, Arc<Provider>)>,
@@ -100,7 +102,7 @@ impl Maker<'_> {
         let timeouts = settings.timeouts;
         let provider = Provider::new(ProviderSettings {
             name: settings.name.clone(),
-            row: *row,
+            row,
             base_url: site.url.as_ref().or(settings.base_url.as_ref()).cloned(),
             extra_headers: exposed(&settings.extra_headers),
             path_overrides: settings.path_overrides.clone(),
@@ -143,9 +145,17 @@ pub(super) fn key_rules(settings: &config::ProviderSettings) -> Vec<KeyRule> {
     vec![KeyRule { id: name.clone(), name, weight: 1.0, models: ModelRule::All, enabled: true, ..KeyRule::default() }]
 }
 
-fn row(settings: &config::ProviderSettings) -> Result<&'static Row, BuildError> {
+/// The row that a provider is made of. Somebody's own server need not have all that its model has: a further dialect only
+/// where the operator says so (`custom_provider_config.allowed_requests`).
+fn row(settings: &config::ProviderSettings) -> Result<Row, BuildError> {
     let name = settings.base.as_deref().unwrap_or(&settings.name);
-    catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))
+    let row = catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))?;
+    let allowed = |dialect: &Dialect| {
+        let request_type = Endpoint::chat(*dialect).request_type(false);
+        settings.allowed_requests.as_ref().is_some_and(|allowed| allowed.contains(request_type))
+    };
+    let has_all = settings.base.is_none() || row.also.iter().all(allowed);
+    Ok(Row { also: if has_all { row.also } else { &[] }, ..*row })
 }
 
 fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Transport, BuildError> {
