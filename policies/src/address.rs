@@ -83,6 +83,14 @@ pub fn allowed(ip: IpAddr, private_ok: bool) -> bool {
     }
 }
 
+/// Whether this is where Google Cloud's metadata server is, or a stand-in for it on this machine. For the one connection that
+/// the operator has pointed there: all others are refused link-local addresses.
+pub fn metadata(ip: IpAddr) -> bool {
+    let servers =
+        [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254))];
+    ip.is_loopback() || servers.contains(&ip)
+}
+
 fn reach_v4(ip: Ipv4Addr) -> Reach {
     let within = |(base, length, _): &&Range<Ipv4Addr>| (ip.to_bits() ^ base.to_bits()) >> (32 - length) == 0;
     V4.iter().find(within).map_or(Reach::Public, |(_, _, reach)| *reach)
@@ -192,6 +200,21 @@ mod tests {
                 let ip: IpAddr = text.parse().unwrap();
                 assert_eq!((allowed(ip, true), allowed(ip, false)), (open, closed), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_metadata_server_is_only_where_google_has_it() {
+        for (text, is) in [
+            ("169.254.169.254", true),
+            ("fd20:ce::254", true),
+            ("127.0.0.1", true),
+            ("169.254.169.253", false),
+            ("fd00:ec2::254", false),
+            ("10.0.0.1", false),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(metadata(text.parse().unwrap()), is, "{text}");
         }
     }
 

@@ -1,13 +1,21 @@
-//! Putting a credential on a request.
+//! Putting a credential on a request: one that a key holds, or one that it has to fetch first.
 
+mod grant;
 mod sigv4;
+mod token;
 
+pub use grant::{Entra, Grant};
+pub use token::Tokens;
+
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::Failure;
 use crate::transport::Call;
 
 /// Where a provider wants its key.
@@ -30,6 +38,15 @@ pub enum AuthScheme {
 pub struct Credential {
     proof: Proof,
     places: Vec<(&'static str, String)>,
+}
+
+/// How a key lets itself in.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// By what it holds.
+    Held(Credential),
+    /// By an access token, fetched and renewed when it is due.
+    Fetched(Arc<Tokens>),
 }
 
 /// An identity at AWS.
@@ -58,8 +75,33 @@ pub enum BadCredential {
     Empty,
     #[error("the key holds a line break or another character that a header cannot carry")]
     Unprintable,
+    #[error("auth_credentials: {0}")]
+    GoogleFile(&'static str),
+    #[error("who issues access tokens must be at a URL that begins with http:// or https://")]
+    Issuer,
     #[error("{0} is empty, or holds a character that a URL cannot carry as it is")]
     Place(&'static str),
+}
+
+// === impl Access ===
+
+impl Access {
+    /// The credential as it is to be sent now. Waits, and can fail, only where a token has to be fetched.
+    pub async fn credential(&self) -> Result<Cow<'_, Credential>, Box<Failure>> {
+        match self {
+            Self::Held(credential) => Ok(Cow::Borrowed(credential)),
+            // In a box of its own: few keys have tokens, and every request carries the room for this.
+            Self::Fetched(tokens) => Box::pin(tokens.credential()).await.map(Cow::Owned),
+        }
+    }
+
+    /// A text without the key, should whoever wrote it have quoted it.
+    pub fn redact(&self, text: &str) -> String {
+        match self {
+            Self::Held(credential) => credential.redact(text),
+            Self::Fetched(tokens) => tokens.redact(text),
+        }
+    }
 }
 
 // === impl Credential ===
@@ -167,6 +209,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use bytes::Bytes;
+    use http::HeaderMap;
 
     use http::HeaderMap;
 

@@ -1,6 +1,7 @@
 //! The known providers, as rows of data. An OpenAI-alike is one row; what differs beyond that is a named [`Quirk`].
 
 use crate::auth::AuthScheme;
+use crate::family::Family;
 use crate::quirk::Quirk;
 use crate::{Dialect, endpoint::Endpoint};
 
@@ -12,7 +13,8 @@ pub struct Row {
     pub dialect: Dialect,
     /// What it speaks besides, to clients that speak it too.
     pub also: &'static [Dialect],
-    /// Scheme, authority and an optional path prefix. Whether it ends in `/v1` does not matter.
+    /// Scheme, authority and an optional path prefix. Whether it ends in `/v1` does not matter. What belongs to a key
+    /// (`{region}`) stands in braces, here and in paths.
     pub base_url: &'static str,
     /// Paths below the base URL, where they are not [`Endpoint::path`].
     pub paths: &'static [(Endpoint, &'static str)],
@@ -22,6 +24,31 @@ pub struct Row {
     /// Works without a key; one that is configured is sent all the same.
     pub keyless: bool,
     pub quirks: &'static [Quirk],
+    /// Other APIs of the same provider, for some of its models or keys.
+    pub variants: &'static [Variant],
+}
+
+/// Another API of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub of: Of,
+    pub row: Row,
+}
+
+/// What a variant is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Models of this family.
+    Family(Family),
+    /// Keys whose `api_version` is a date.
+    DatedVersion,
+}
+
+impl Row {
+    /// The row for this, where it is another than this one.
+    pub fn variant(&self, of: Of) -> Option<&Self> {
+        self.variants.iter().find(|variant| variant.of == of).map(|variant| &variant.row)
+    }
 }
 
 impl Row {
@@ -52,10 +79,78 @@ const OPENAI_ALIKE: Row = Row {
     key_env: &[],
     keyless: false,
     quirks: &[Quirk::DeveloperAsSystem, Quirk::MaxTokensLegacy],
+    variants: &[],
 };
 
 /// Servers that run on one's own machine.
 const LOCAL: Row = Row { keyless: true, ..OPENAI_ALIKE };
+
+/// OpenAI's models at Azure, by the API without versions, in which a deployment is named like a model
+/// (<https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle>).
+const AZURE: Row = Row {
+    name: "azure",
+    also: &[Dialect::OpenAiResponses],
+    base_url: "{endpoint}",
+    paths: &[
+        (Endpoint::ChatCompletions, "/openai/v1/chat/completions{version}"),
+        (Endpoint::Responses, "/openai/v1/responses{version}"),
+        (Endpoint::Models, "/openai/v1/models{version}"),
+    ],
+    auth: AuthScheme::Header("api-key"),
+    key_env: &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"],
+    quirks: &[Quirk::MaxCompletionTokens],
+    ..OPENAI_ALIKE
+};
+
+/// The older API, with the deployment in the path
+/// (<https://learn.microsoft.com/azure/ai-services/openai/reference#chat-completions>).
+const AZURE_DATED: Row = Row {
+    paths: &[
+        (Endpoint::ChatCompletions, "/openai/deployments/{model}/chat/completions{version}"),
+        (Endpoint::Responses, "/openai/responses{version}"),
+        (Endpoint::Models, "/openai/models{version}"),
+    ],
+    ..AZURE
+};
+
+/// Claude at Azure is Anthropic's own API behind Azure's door
+/// (<https://platform.claude.com/docs/en/build-with-claude/claude-in-microsoft-foundry>).
+const AZURE_CLAUDE: Row = Row {
+    dialect: Dialect::AnthropicMessages,
+    also: &[],
+    paths: &[(Endpoint::Messages, "/anthropic/v1/messages"), (Endpoint::Models, "/openai/v1/models{version}")],
+    quirks: &[],
+    ..AZURE
+};
+
+/// Gemini at Google Cloud (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>).
+const VERTEX: Row = Row {
+    name: "vertex",
+    dialect: Dialect::Gemini,
+    base_url: "https://{region}-aiplatform.googleapis.com",
+    paths: &[
+        (
+            Endpoint::GenerateContent,
+            "/v1/projects/{project}/locations/{region}/publishers/google/models/{model}:{operation}",
+        ),
+        (Endpoint::Models, "/v1beta1/publishers/google/models?pageSize=300"),
+    ],
+    auth: AuthScheme::Header("x-goog-api-key"),
+    key_env: &["VERTEX_API_KEY"],
+    quirks: &[],
+    ..OPENAI_ALIKE
+};
+
+/// Claude at Google Cloud (<https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>).
+const VERTEX_CLAUDE: Row = Row {
+    dialect: Dialect::AnthropicMessages,
+    paths: &[
+        (Endpoint::Messages, "/v1/projects/{project}/locations/{region}/publishers/anthropic/models/{model}:{predict}"),
+        (Endpoint::Models, "/v1beta1/publishers/anthropic/models?pageSize=300"),
+    ],
+    quirks: &[Quirk::AnthropicVersionInBody("vertex-2023-10-16")],
+    ..VERTEX
+};
 
 const ROWS: &[Row] = &[
     // https://platform.openai.com/docs/api-reference
@@ -77,6 +172,14 @@ const ROWS: &[Row] = &[
         quirks: &[],
         ..OPENAI_ALIKE
     },
+    Row {
+        variants: &[
+            Variant { of: Of::DatedVersion, row: AZURE_DATED },
+            Variant { of: Of::Family(Family::Anthropic), row: AZURE_CLAUDE },
+        ],
+        ..AZURE
+    },
+    Row { variants: &[Variant { of: Of::Family(Family::Anthropic), row: VERTEX_CLAUDE }], ..VERTEX },
     // https://ai.google.dev/api: the key may also stand in the URL, where every log would have it.
     Row {
         name: "gemini",

@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod event;
 pub mod eventstream;
 pub mod failure;
+pub mod family;
 pub mod framing;
 pub mod json;
 pub mod loss;

@@ -24,6 +24,7 @@ use crate::dialect::gemini::Action;
 use crate::endpoint::Endpoint;
 use crate::failure::FailureKind;
 use crate::quirk::Quirk;
+use crate::scan::{Scan, Splice};
 use crate::transport::{Answer, Call, Timeouts, Transport};
 use crate::{Dialect, Failure};
 
@@ -36,6 +37,8 @@ pub struct ProviderSettings {
     pub row: Row,
     /// Instead of the row's. With or without `/v1`, with or without a slash at the end.
     pub base_url: Option<String>,
+    /// What stands in braces in the row's URLs (`region`), as far as it is the same for every request.
+    pub places: Vec<(&'static str, String)>,
     /// Sent with every request; they win over headers that a client may forward.
     pub extra_headers: Vec<(String, String)>,
     /// By request type (`chat_completion`, `chat_completion_stream`, `list_models`): a path below the base URL that begins
@@ -107,7 +110,8 @@ pub struct Outgoing<'a> {
 impl Provider {
     /// Parses every URL and header once, so that no request can fail over configuration.
     pub fn new(settings: ProviderSettings) -> Result<Self, ProviderError> {
-        let base = settings.base_url.as_deref().unwrap_or(settings.row.base_url);
+        let base = settings.base_url.clone().unwrap_or_else(|| settings.filled(settings.row.base_url));
+        let base = base.as_str();
         check_base(base)?;
         let routes = Endpoint::ALL
             .into_iter()
@@ -160,6 +164,35 @@ impl Provider {
     /// How long a stream may say nothing.
     pub fn stream_patience(&self) -> Duration {
         self.timeouts.idle
+    }
+
+    /// Says the model in a body where this provider wants it, and under the name that it has for it.
+    pub fn name_model(&self, splice: &mut Splice, scan: &Scan, model: &str) {
+        let Some(named) = &scan.model else { return };
+        if let Some(version) = self.version_in_body() {
+            splice.remove(&named.field).append("anthropic_version", format!("\"{version}\""));
+        } else if named.name != model {
+            splice.replace_text(&named.field, model);
+        }
+    }
+
+    /// The body of an encoded request, which names its model, as [`Self::name_model`] has it.
+    pub fn enveloped(&self, body: Bytes, model: &str) -> Bytes {
+        if self.version_in_body().is_none() {
+            return body;
+        }
+        // What was encoded here can be scanned.
+        let Ok(scan) = Scan::of(&body) else { return body };
+        let mut splice = Splice::new(&body);
+        self.name_model(&mut splice, &scan, model);
+        splice.build()
+    }
+
+    fn version_in_body(&self) -> Option<&'static str> {
+        self.row.quirks.iter().find_map(|quirk| match quirk {
+            Quirk::AnthropicVersionInBody(version) => Some(*version),
+            _ => None,
+        })
     }
 
     /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.
@@ -229,11 +262,18 @@ fn fixed_headers(extra: &[(String, String)]) -> Result<HeaderMap, ProviderError>
     Ok(fixed)
 }
 
+impl ProviderSettings {
+    fn filled(&self, template: &str) -> String {
+        self.places.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    }
+}
+
 // === impl Route ===
 
 impl Route {
     fn new(endpoint: Endpoint, base: &str, settings: &ProviderSettings) -> Result<Self, ProviderError> {
         let usual = settings.row.paths.iter().find(|(of, _)| *of == endpoint).map_or(endpoint.path(), |(_, path)| path);
+        let usual = settings.filled(usual);
         let overridden = |stream: bool| {
             let wanted = endpoint.request_type(stream);
             settings.path_overrides.iter().find(|(request_type, _)| request_type == wanted)
@@ -241,7 +281,7 @@ impl Route {
         let whole = overridden(false);
         let streamed = overridden(true).or(whole);
         let uri = |found: Option<&(String, String)>| match found {
-            None => join(base, usual).map_err(ProviderError::BaseUrl),
+            None => join(base, &usual).map_err(ProviderError::BaseUrl),
             Some((request_type, path)) => {
                 join(base, path).map_err(|reason| ProviderError::Path { request_type: request_type.clone(), reason })
             }
@@ -265,8 +305,11 @@ impl Address {
             Self::Template(template) => template.clone(),
         };
         let template = credential.map_or(template.clone(), |credential| credential.fill(template));
-        let filled =
-            template.replace("{model}", &Action::escaped(model)).replace("{operation}", Action::operation(stream));
+        let predict = if stream { "streamRawPredict" } else { "rawPredict" };
+        let filled = template
+            .replace("{model}", &Action::escaped(model))
+            .replace("{operation}", Action::operation(stream))
+            .replace("{predict}", predict);
         let unaddressable = |_| {
             let message = match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
                 Some((place, _)) => format!("the provider's URL needs a key that says its {place}"),

@@ -26,6 +26,9 @@ pub enum Quirk {
     ToolCallIdNineAlnum,
     /// Only OpenAI itself knows the role `developer`.
     DeveloperAsSystem,
+    /// The body says this version of Anthropic's API and not the model, which stands in the URL (Claude at Google Cloud,
+    /// <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>). See [`crate::provider::Provider::name_model`].
+    AnthropicVersionInBody(&'static str),
 }
 
 /// Bends a request to a provider's deviations, in the order of the list.
@@ -46,6 +49,8 @@ pub fn apply(quirks: &[Quirk], request: &mut ChatRequest, losses: &mut Losses) {
             Quirk::AnyForRequired => say_any(request),
             Quirk::ToolCallIdNineAlnum => request.messages.iter_mut().for_each(shorten_ids),
             Quirk::DeveloperAsSystem => request.messages.iter_mut().for_each(no_developer),
+            // A matter of the written body, relayed ones included.
+            Quirk::AnthropicVersionInBody(_) => {}
         }
     }
 }

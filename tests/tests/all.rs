@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod clouds;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod explain;

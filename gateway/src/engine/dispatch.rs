@@ -243,11 +243,12 @@ impl<'a> Attempts<'a> {
         let stream = self.plan.stream();
         let Ready { key, site, prepared, forwarded } = ready;
         let provider = site.provider;
+        let credential = key.credential().await?;
         let call = provider.call(Outgoing {
             endpoint: Endpoint::chat(site.dialect),
             model: site.model,
             stream,
-            credential: key.credential.as_ref(),
+            credential: credential.as_deref(),
             forwarded,
             body: prepared.body.clone(),
             now: SystemTime::now(),

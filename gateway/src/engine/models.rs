@@ -78,11 +78,12 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     let enabled = || provider.rules().zip(provider.key_states()).find(|(rule, _)| rule.enabled).map(|(_, key)| key);
     let key = picked.and_then(|index| provider.key(index)).or_else(enabled);
     let key = key.ok_or("no key")?;
+    let credential = key.credential().await.map_err(|failure| failure.to_string())?;
     let outgoing = Outgoing {
         endpoint: Endpoint::Models,
         model: "",
         stream: false,
-        credential: key.credential.as_ref(),
+        credential: credential.as_deref(),
         forwarded: &HeaderMap::new(),
         body: Bytes::new(),
         now: std::time::SystemTime::now(),
@@ -95,19 +96,19 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     }
     let body = answer.body.collect(MAX_LIST_BYTES).await.map_err(|failure| failure.to_string())?;
     let list: Value = serde_json::from_slice(&body).map_err(|fault| fault.to_string())?;
-    // Google's list is called `models`.
-    let named = list.get("data").or_else(|| list.get("models"));
+    // Google's lists are called `models` and, in its cloud, `publisherModels`.
+    let named = ["data", "models", "publisherModels"].iter().find_map(|name| list.get(name));
     let entries = named.and_then(Value::as_array).or_else(|| list.as_array());
     let entries = entries.ok_or("the answer holds no list of models")?;
     Ok(entries.iter().filter_map(|entry| model(name, entry)).collect())
 }
 
-/// One entry; what has no id is not a model. Google's is a resource name, `models/<id>`.
+/// One entry; what has no id is not a model. Google's is a resource name, `models/<id>` or `publishers/google/models/<id>`.
 fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     let raw = entry.as_object()?.clone();
     let id = match raw.get("id") {
         Some(id) => id.as_str()?,
-        None => raw.get("name")?.as_str()?.strip_prefix("models/")?,
+        None => raw.get("name")?.as_str()?.rsplit_once("models/")?.1,
     };
     let id = id.to_owned();
     Some(Model { provider: provider.clone(), id, raw })

@@ -163,9 +163,7 @@ impl Plan {
     fn splice(&self, site: &Site<'_>) -> Result<Prepared, Refusal> {
         let scan = self.ask.scan.as_ref().map_err(Clone::clone)?;
         let mut splice = Splice::new(&self.ask.body);
-        if let Some(model) = scan.model.as_ref().filter(|model| model.name != site.model) {
-            splice.replace_text(&model.field, site.model);
-        }
+        site.provider.name_model(&mut splice, scan, site.model);
         let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
         for field in own.into_iter().flatten() {
             splice.remove(field);
@@ -194,7 +192,8 @@ impl Plan {
         chat.include_usage = stream;
         quirk::apply(site.provider.quirks(), &mut chat, &mut losses);
         let body = site.dialect.codec().encode_request(&chat, &mut losses);
-        Ok(Prepared { lane, body: Bytes::from(body), losses, hide_usage: false })
+        let body = site.provider.enveloped(Bytes::from(body), site.model);
+        Ok(Prepared { lane, body, losses, hide_usage: false })
     }
 
     /// What a key must have to be picked for this target.

@@ -1,5 +1,6 @@
 //! Settings into a snapshot: the handful of conversions between the leaves' own types.
 
+mod cloud;
 mod providers;
 
 use std::collections::HashMap;

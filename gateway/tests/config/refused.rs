@@ -1,6 +1,7 @@
 //! What is refused: every line of every complaint, in every format.
 
 use bifrost_gateway::config;
+use serde_json::json;
 
 use crate::{check, complaints, environment};
 
@@ -285,4 +286,46 @@ fn check_prints_and_returns_the_exit_code() {
     );
     let (code, out, err) = run(r#"{"clinet":{}}"#);
     assert!(code == 2 && out.is_empty() && err.ends_with("/clinet: unknown key; did you mean `client`?\n"), "{err}");
+}
+
+#[test]
+fn accounts_on_clouds_that_cannot_work_have_their_line() {
+    for (provider, key, says) in [
+        ("azure", json!({"value": "k"}), "/keys/0/azure_key_config: the key `endpoint` is missing"),
+        ("azure", json!({"azure_key_config": {"endpoint": "https://r"}}), "/keys/0: the key has no `value`"),
+        (
+            "azure",
+            json!({"value": "k", "azure_key_config": {"endpoint": "r.openai.azure.com"}}),
+            "/endpoint: expected a URL",
+        ),
+        (
+            "azure",
+            json!({"azure_key_config": {"endpoint": "https://r", "client_id": "a"}}),
+            "Entra ID needs `tenant_id`, `client_id` and `client_secret` together",
+        ),
+        (
+            "vertex",
+            json!({"vertex_key_config": {"auth_credentials": "{}", "project_id": "p"}}),
+            "the key `region` is missing",
+        ),
+        (
+            "vertex",
+            json!({"vertex_key_config": {"auth_credentials": "{}", "region": "r"}}),
+            "the key `project_id` is missing",
+        ),
+        (
+            "vertex",
+            json!({"vertex_key_config": {"auth_credentials": "{}", "metadata_host": "m", "project_id": "p", "region": "r"}}),
+            "`auth_credentials` are here too; keep one of them",
+        ),
+        (
+            "azure",
+            json!({"value": "k", "aliases": {"a": "b"}, "azure_key_config": {"endpoint": "https://r", "deployments": {"A": "c"}}}),
+            "/deployments/A: `aliases` has `A` too; keep one of them",
+        ),
+    ] {
+        let config = json!({"providers": {provider: {"keys": [key]}}}).to_string();
+        let told = complaints("c.json", &config);
+        assert!(told.contains(says), "{config}\n{told}");
+    }
 }

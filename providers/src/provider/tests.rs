@@ -7,8 +7,9 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::auth::AuthScheme;
-use crate::catalog;
+use crate::catalog::{self, Of};
 use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::family::Family;
 use crate::transport::TransportSettings;
 use crate::{ChatReply, ChatRequest, Codec, Losses, Malformed};
 
@@ -27,6 +28,12 @@ fn settings(row: &str) -> ProviderSettings {
         name: row.to_owned(),
         row: *catalog::row(row).unwrap(),
         base_url: None,
+        places: vec![
+            ("endpoint", "https://r.openai.azure.com".into()),
+            ("version", "?api-version=2024-10-21".into()),
+            ("region", "us-east5".into()),
+            ("project", "p-1".into()),
+        ],
         extra_headers: vec![],
         path_overrides: vec![],
         keyless: false,
@@ -62,6 +69,10 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
         let uri = chat(&provider, false, &HeaderMap::new()).uri.to_string();
         let expected = match row.name {
             "openai" => "https://api.openai.com/v1/chat/completions",
+            "azure" => "https://r.openai.azure.com/openai/v1/chat/completions?api-version=2024-10-21",
+            "vertex" => {
+                "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5/publishers/google/models/m:generateContent"
+            }
             "anthropic" => "https://api.anthropic.com/v1/messages",
             "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
@@ -79,6 +90,69 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
         };
         assert_eq!(uri, expected);
     }
+}
+
+#[test]
+fn variants_have_their_own_urls_and_dialects() {
+    let vertex =
+        "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5/publishers/anthropic/models";
+    let azure = "https://r.openai.azure.com";
+    for (row, of, dialect, whole, streamed) in [
+        (
+            "azure",
+            Of::DatedVersion,
+            Dialect::OpenAiChat,
+            format!("{azure}/openai/deployments/m/chat/completions?api-version=2024-10-21"),
+            format!("{azure}/openai/deployments/m/chat/completions?api-version=2024-10-21"),
+        ),
+        (
+            "azure",
+            Of::Family(Family::Anthropic),
+            Dialect::AnthropicMessages,
+            format!("{azure}/anthropic/v1/messages"),
+            format!("{azure}/anthropic/v1/messages"),
+        ),
+        (
+            "vertex",
+            Of::Family(Family::Anthropic),
+            Dialect::AnthropicMessages,
+            format!("{vertex}/m:rawPredict"),
+            format!("{vertex}/m:streamRawPredict"),
+        ),
+    ] {
+        let row = *catalog::row(row).unwrap().variant(of).unwrap();
+        let provider = Provider::new(ProviderSettings { row, ..settings("azure") }).unwrap();
+        assert_eq!(provider.dialect(), dialect);
+        assert_eq!(chat(&provider, false, &HeaderMap::new()).uri.to_string(), whole);
+        assert_eq!(chat(&provider, true, &HeaderMap::new()).uri.to_string(), streamed);
+    }
+}
+
+/// Claude at Google Cloud has its model in the URL alone, whether the body was the caller's or was written here.
+#[test]
+fn a_body_says_the_model_where_the_provider_wants_it() {
+    let named = |provider: &Provider, body: &'static str| {
+        let body = Bytes::from_static(body.as_bytes());
+        let mut splice = Splice::new(&body);
+        provider.name_model(&mut splice, &Scan::of(&body).unwrap(), "claude-x");
+        let (spliced, enveloped) = (splice.build(), provider.enveloped(body, "claude-x"));
+        [spliced, enveloped].map(|body| String::from_utf8(body.to_vec()).unwrap())
+    };
+    let row = *catalog::row("vertex").unwrap().variant(Of::Family(Family::Anthropic)).unwrap();
+    let vertex = Provider::new(ProviderSettings { row, ..settings("vertex") }).unwrap();
+    for body in [
+        r#"{"model":"vertex/claude","max_tokens":5}"#,
+        r#"{"max_tokens":5,"model":"vertex/claude"}"#,
+        r#"{"max_tokens":5, "model":"vertex/claude" }"#,
+    ] {
+        for said in named(&vertex, body) {
+            let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(said, serde_json::json!({"max_tokens": 5, "anthropic_version": "vertex-2023-10-16"}), "{body}");
+        }
+    }
+    let anthropic = Provider::new(settings("anthropic")).unwrap();
+    let body = r#"{"model":"a","max_tokens":5}"#;
+    assert_eq!(named(&anthropic, body), [r#"{"model":"claude-x","max_tokens":5}"#, body]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in its helpers too")]
 
 mod server;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};

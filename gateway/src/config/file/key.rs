@@ -43,11 +43,9 @@ pub struct Key {
     pub sgl_key_config: Option<ServerKey>,
     /// The server this key belongs to.
     pub vllm_key_config: Option<ServerKey>,
-    /// Azure: endpoint, deployments, Entra ID.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Azure: the resource, its API version, and Entra ID where no API key is used.
     pub azure_key_config: Option<AzureKey>,
-    /// Vertex: project, region, service account.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Vertex: project, region, and the service account where no API key is used.
     pub vertex_key_config: Option<VertexKey>,
     /// Bedrock: access key, region, role.
     #[schemars(extend("x-no-effect" = true))]

@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 
 use bifrost_policies::{Budget, KeyPool, KeyRule, ModelRule, Queue, address};
 use bifrost_providers::Dialect;
-use bifrost_providers::auth::Credential;
-use bifrost_providers::catalog::{self, Row};
+use bifrost_providers::auth::{Access, Credential, Tokens};
+use bifrost_providers::catalog::{self, Of, Row};
 use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::family::Family;
 use bifrost_providers::provider::{Provider, ProviderSettings};
 use bifrost_providers::transport::{Timeouts, Transport, TransportSettings};
 use moka::sync::Cache;
 use secrecy::ExposeSecret as _;
 
-use super::{BuildError, models};
-use crate::config::{self, KeySettings};
+use super::{BuildError, cloud, models};
+use crate::config::{self, AliasSettings, KeySettings};
 use crate::state::ProviderState;
-use crate::state::key::{AliasState, KeyState};
+use crate::state::key::{AliasState, Home, KeyState};
 
 /// Idle connections kept per provider host.
 const MAX_IDLE_PER_HOST: usize = 512;
@@ -32,8 +33,9 @@ pub(super) fn provider_state(
     (now, shards): (Instant, usize),
 ) -> Result<ProviderState, BuildError> {
     let row = row(settings)?;
-    let transport = Arc::new(transport(settings, shards)?);
-    let mut maker = Maker { settings, row, transport: &transport, made: Vec::new() };
+    let private_ok = settings.allow_private_network;
+    let transport = Arc::new(transport(settings, shards, move |ip| address::allowed(ip, private_ok))?);
+    let mut maker = Maker { settings, row, transport: &transport, shards, made: Vec::new() };
     let mut key_states = settings.keys.iter().map(|key| maker.key(key)).collect::<Result<Vec<_>, _>>()?;
     if key_states.is_empty() {
         key_states.push(maker.keyless()?);
@@ -55,55 +57,85 @@ pub(super) fn provider_state(
 }
 
 /// Makes the keys of one provider.
-struct Maker<'a> {
-    settings: &'a config::ProviderSettings,
+pub(super) struct Maker<'a> {
+    pub(super) settings: &'a config::ProviderSettings,
     row: Row,
     transport: &'a Arc<Transport>,
+    shards: usize,
     /// Keys with the same address share what is made of it.
-    made: Vec<(Site, Arc<Provider>)>,
+    made: Vec<(Site, Option<Family>, Arc<Provider>)>,
 }
 
 /// Where requests go.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Site {
+pub(super) struct Site {
     /// Instead of the provider's own address.
-    url: Option<String>,
+    pub(super) url: Option<String>,
+    /// What stands in braces in the row.
+    pub(super) places: Vec<(&'static str, String)>,
+    /// The row's variant for API versions that are dates.
+    pub(super) dated: bool,
 }
 
 impl Maker<'_> {
     fn key(&mut self, key: &KeySettings) -> Result<KeyState, BuildError> {
-        let credential = key.value.as_ref().map(|value| Credential::new(value, self.row.auth)).transpose();
-        let credential = credential.map_err(|source| BuildError::Key {
-            provider: self.settings.name.clone(),
-            key: key.name.clone(),
-            source,
-        })?;
-        let provider = self.provider(Site { url: key.url.clone() })?;
-        let alias = |alias: &config::AliasSettings| AliasState {
-            name: alias.name.clone(),
-            model: alias.model.clone(),
-            provider: provider.clone(),
-        };
-        let aliases = key.aliases.iter().map(alias).collect();
-        Ok(KeyState { id: key.id.clone(), name: key.name.clone(), provider, aliases, credential })
+        let (id, name) = (key.id.clone(), key.name.clone());
+        let access = self.access(key)?;
+        let home = self.home(&cloud::site(self.settings, key, None))?;
+        let aliases = key.aliases.iter().map(|alias| self.alias(key, alias)).collect::<Result<_, _>>()?;
+        Ok(KeyState { id, name, home, aliases, access })
     }
 
     /// The one "key" of a provider that needs none.
     fn keyless(&mut self) -> Result<KeyState, BuildError> {
-        let provider = self.provider(Site::default())?;
-        Ok(KeyState { id: KEYLESS.into(), name: KEYLESS.into(), provider, aliases: Vec::new(), credential: None })
+        let home = self.home(&Site::default())?;
+        Ok(KeyState { id: KEYLESS.into(), name: KEYLESS.into(), home, aliases: Vec::new(), access: None })
     }
 
-    fn provider(&mut self, site: Site) -> Result<Arc<Provider>, BuildError> {
-        if let Some((_, known)) = self.made.iter().find(|(at, _)| *at == site) {
+    fn alias(&mut self, key: &KeySettings, alias: &AliasSettings) -> Result<AliasState, BuildError> {
+        let home = self.home(&cloud::site(self.settings, key, Some(alias)))?;
+        let names = [Some(&alias.model), alias.model_name.as_ref(), Some(&alias.name)];
+        let told = || names.into_iter().flatten().find_map(|name| Family::of(name));
+        let provider = home.of(|| alias.family.and_then(Family::named).or_else(told)).clone();
+        Ok(AliasState { name: alias.name.clone(), model: alias.model.clone(), provider })
+    }
+
+    fn access(&self, key: &KeySettings) -> Result<Option<Access>, BuildError> {
+        let bad = |source| BuildError::Key { provider: self.settings.name.clone(), key: key.name.clone(), source };
+        let Some(grant) = cloud::grant(key).map_err(bad)? else {
+            let held = |value| Credential::new(value, self.row.auth).map(Access::Held).map_err(bad);
+            return key.value.as_ref().map(held).transpose();
+        };
+        let transport = if cloud::asks_metadata(key) {
+            Arc::new(transport(self.settings, self.shards, address::metadata)?)
+        } else {
+            self.transport.clone()
+        };
+        Ok(Some(Access::Fetched(Arc::new(Tokens::new(grant, transport)))))
+    }
+
+    fn home(&mut self, site: &Site) -> Result<Home, BuildError> {
+        let usual = self.provider(site, None)?;
+        let families = self.row.variants.iter().filter_map(|variant| match variant.of {
+            Of::Family(family) => Some(family),
+            Of::DatedVersion => None,
+        });
+        let families = families.map(|family| Ok((family, self.provider(site, Some(family))?)));
+        Ok(Home { usual, families: families.collect::<Result<_, BuildError>>()? })
+    }
+
+    fn provider(&mut self, site: &Site, family: Option<Family>) -> Result<Arc<Provider>, BuildError> {
+        if let Some((.., known)) = self.made.iter().find(|(at, of, _)| at == site && *of == family) {
             return Ok(known.clone());
         }
         let Self { settings, row, transport, .. } = *self;
+        let of = family.map(Of::Family).or(site.dated.then_some(Of::DatedVersion));
         let timeouts = settings.timeouts;
         let provider = Provider::new(ProviderSettings {
             name: settings.name.clone(),
-            row,
+            row: of.and_then(|of| row.variant(of)).copied().unwrap_or(row),
             base_url: site.url.as_ref().or(settings.base_url.as_ref()).cloned(),
+            places: site.places.clone(),
             extra_headers: exposed(&settings.extra_headers),
             path_overrides: settings.path_overrides.clone(),
             keyless: settings.keyless,
@@ -116,7 +148,7 @@ impl Maker<'_> {
         });
         let provider = provider.map_err(|source| BuildError::Provider { provider: settings.name.clone(), source })?;
         let provider = Arc::new(provider);
-        self.made.push((site, provider.clone()));
+        self.made.push((site.clone(), family, provider.clone()));
         Ok(provider)
     }
 }
@@ -158,8 +190,11 @@ fn row(settings: &config::ProviderSettings) -> Result<Row, BuildError> {
     Ok(Row { also: if has_all { row.also } else { &[] }, ..*row })
 }
 
-fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Transport, BuildError> {
-    let private_ok = settings.allow_private_network;
+fn transport(
+    settings: &config::ProviderSettings,
+    shards: usize,
+    allowed: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+) -> Result<Transport, BuildError> {
     Transport::new(&TransportSettings {
         connect_timeout: settings.timeouts.connect,
         pool_idle: settings.timeouts.keep_alive,
@@ -167,7 +202,7 @@ fn transport(settings: &config::ProviderSettings, shards: usize) -> Result<Trans
         http2_only: settings.enforce_http2,
         ca_cert_pem: settings.ca_cert_pem.as_ref().map(|pem| pem.expose_secret().to_owned()),
         insecure_skip_verify: settings.insecure_skip_verify,
-        address_allowed: Arc::new(move |ip: IpAddr| address::allowed(ip, private_ok)),
+        address_allowed: Arc::new(allowed),
         shards,
     })
     .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })

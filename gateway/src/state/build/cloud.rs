@@ -1,0 +1,106 @@
+//! What a key's account on a cloud says of where its requests go, and how it lets itself in.
+
+use bifrost_providers::auth::{BadCredential, Entra, Grant};
+
+use super::providers::Site;
+use crate::config::{
+    AliasSettings, AzureSettings, Cloud, GoogleCredentials, KeySettings, ProviderSettings, VertexSettings,
+};
+
+/// Where a key's requests go; for an alias, with what it says beside its key.
+pub(super) fn site(settings: &ProviderSettings, key: &KeySettings, alias: Option<&AliasSettings>) -> Site {
+    match &key.cloud {
+        None => Site { url: key.url.clone(), ..Site::default() },
+        Some(Cloud::Azure(azure)) => azure_site(azure, alias),
+        Some(Cloud::Vertex(vertex)) => vertex_site(settings, vertex, alias),
+    }
+}
+
+/// How a key asks for access tokens; `None` where its value is sent as it is.
+pub(super) fn grant(key: &KeySettings) -> Result<Option<Grant>, BadCredential> {
+    match &key.cloud {
+        Some(Cloud::Azure(AzureSettings { entra: Some(entra), .. })) => Grant::entra(&Entra {
+            authority: entra.authority.clone(),
+            tenant: entra.tenant_id.clone(),
+            client_id: entra.client_id.clone(),
+            client_secret: entra.client_secret.clone(),
+            scopes: entra.scopes.clone(),
+        })
+        .map(Some),
+        Some(Cloud::Vertex(VertexSettings { credentials: Some(credentials), .. })) => match credentials {
+            GoogleCredentials::File(json) => Grant::google_file(json).map(Some),
+            GoogleCredentials::Metadata(host) => Grant::google_metadata(host).map(Some),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Do the key's tokens come from the metadata server of this machine?
+pub(super) fn asks_metadata(key: &KeySettings) -> bool {
+    matches!(&key.cloud, Some(Cloud::Vertex(VertexSettings { credentials: Some(GoogleCredentials::Metadata(_)), .. })))
+}
+
+/// The API without versions has the deployment for a model; older versions have it in the path.
+fn azure_site(azure: &AzureSettings, alias: Option<&AliasSettings>) -> Site {
+    let endpoint = alias.and_then(|alias| alias.endpoint.as_ref()).or(azure.endpoint.as_ref());
+    let version = alias.and_then(|alias| alias.api_version.as_ref()).or(azure.api_version.as_ref());
+    let (dated, query) = match version.map(String::as_str) {
+        None | Some("v1" | "latest") => (false, String::new()),
+        Some("preview") => (false, "?api-version=preview".to_owned()),
+        Some(date) => (true, format!("?api-version={}", escaped(date))),
+    };
+    Site { url: endpoint.map(|url| resource(url).to_owned()), places: vec![("version", query)], dated }
+}
+
+/// The address of a resource as such: the portal shows it with the API's own path behind it.
+fn resource(endpoint: &str) -> &str {
+    let endpoint = endpoint.trim_end_matches('/');
+    ["/openai/v1", "/openai", "/anthropic"].iter().find_map(|path| endpoint.strip_suffix(path)).unwrap_or(endpoint)
+}
+
+fn vertex_site(settings: &ProviderSettings, vertex: &VertexSettings, alias: Option<&AliasSettings>) -> Site {
+    let region = alias.and_then(|alias| alias.region.as_ref()).unwrap_or(&vertex.region);
+    let project = alias.and_then(|alias| alias.project.as_ref()).unwrap_or(&vertex.project);
+    // https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations
+    let url = match region.as_str() {
+        "global" => Some("https://aiplatform.googleapis.com".to_owned()),
+        "us" | "eu" => Some(format!("https://aiplatform.{region}.rep.googleapis.com")),
+        _ => None,
+    };
+    let url = url.filter(|_| settings.base_url.is_none());
+    Site { url, places: vec![("region", escaped(region)), ("project", escaped(project))], dated: false }
+}
+
+/// As a piece of a path or of a host.
+fn escaped(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_portals_addresses_are_all_the_same_resource() {
+        for endpoint in
+            ["https://r.openai.azure.com", "https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"]
+        {
+            assert_eq!(resource(endpoint), "https://r.openai.azure.com");
+        }
+    }
+
+    #[test]
+    fn an_api_version_decides_on_path_and_query() {
+        let azure = |version: Option<&str>| {
+            let endpoint = Some("https://r.openai.azure.com".to_owned());
+            let settings = AzureSettings { endpoint, api_version: version.map(str::to_owned), entra: None };
+            let site = azure_site(&settings, None);
+            (site.dated, site.places[0].1.clone())
+        };
+        assert_eq!(azure(None), (false, String::new()));
+        assert_eq!(azure(Some("v1")), (false, String::new()));
+        assert_eq!(azure(Some("preview")), (false, "?api-version=preview".into()));
+        assert_eq!(azure(Some("2024-10-21")), (true, "?api-version=2024-10-21".into()));
+        assert_eq!(azure(Some("2024&x=y")), (true, "?api-version=2024%26x%3Dy".into()));
+    }
+}
