@@ -211,8 +211,6 @@ mod tests {
     use bytes::Bytes;
     use http::HeaderMap;
 
-    use http::HeaderMap;
-
     use super::*;
     use crate::transport::Timeouts;
 
