@@ -6,6 +6,7 @@ pub mod agent;
 pub mod annex;
 pub mod answer;
 pub mod ask;
+pub mod attempt;
 pub mod dispatch;
 pub mod execute;
 pub mod explain;

@@ -4,16 +4,15 @@
 //! by `policies::retry`; this file carries it out and keeps the account.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bifrost_policies::pick::RestReason;
 use bifrost_policies::retry::{self, Facts, Step};
 use bifrost_policies::{Denied, KeyIndex, KeySet, Permit, Target};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::provider::{Outgoing, failure_of, returnable};
-use bifrost_providers::transport::Answer;
-use bifrost_providers::{ChatReply, Dialect, Failure, Losses, Malformed, tap};
+use bifrost_providers::provider::returnable;
+use bifrost_providers::{ChatReply, Dialect, Failure, Losses, tap};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -26,16 +25,33 @@ use super::refusal::Refusal;
 use crate::record::Attempt;
 use crate::state::{KeyState, ProviderState, Site};
 
-/// The largest whole reply that is taken from a provider.
-const MAX_REPLY_BYTES: usize = 256 << 20;
-/// The largest error body: more than any provider says, and a bound.
-const MAX_ERROR_BYTES: usize = 1 << 20;
+/// What is asked of providers: how it is said at a place, and what an answer to it is.
+pub trait Errand: Send {
+    type Answer: Send;
+
+    /// Who asks, and where it may go.
+    fn plan(&self) -> &Plan;
+    fn plan_mut(&mut self) -> &mut Plan;
+    /// The operation that this is at a place; `None` where there is none like it.
+    fn operation(&self, site: &Site<'_>) -> Option<Endpoint>;
+    fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal>;
+    /// Asks once, under one key.
+    fn attempt(&self, ready: &Ready<'_>) -> impl Future<Output = Result<Received<Self::Answer>, Box<Failure>>> + Send;
+}
+
+/// What came back of an attempt that worked.
+#[derive(Debug)]
+pub struct Received<A> {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub answer: A,
+}
 
 /// An answer that has begun.
 #[derive(Debug)]
-pub struct Started {
+pub struct Started<A = Source> {
     pub served: Served,
-    pub source: Source,
+    pub source: A,
 }
 
 /// Who answers, and how.
@@ -81,10 +97,10 @@ impl Started {
 }
 
 /// Tries the targets in order. When all fail, the primary's error is the answer: the caller asked for the primary.
-pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Refusal> {
+pub async fn dispatch<E: Errand>(errand: &mut E, grant: &mut Grant) -> Result<Started<E::Answer>, Refusal> {
     let mut first: Option<(Refusal, Target, String)> = None;
-    while let Some(target) = plan.targets.get(plan.at).cloned() {
-        match try_target(plan, &target, grant).await {
+    while let Some(target) = errand.plan().targets.get(errand.plan().at).cloned() {
+        match try_target(errand, &target, grant).await {
             Ok(started) => return Ok(started),
             Err(refusal) => {
                 let move_on = refusal.may_fall_back();
@@ -92,7 +108,7 @@ pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Ref
                 if !move_on {
                     break;
                 }
-                plan.at += 1;
+                errand.plan_mut().at += 1;
             }
         }
     }
@@ -102,8 +118,12 @@ pub async fn dispatch(plan: &mut Plan, grant: &mut Grant) -> Result<Started, Ref
     Err(refusal)
 }
 
-async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Result<Started, Refusal> {
-    let state = plan.state.clone();
+async fn try_target<E: Errand>(
+    errand: &mut E,
+    target: &Target,
+    grant: &mut Grant,
+) -> Result<Started<E::Answer>, Refusal> {
+    let state = errand.plan().state.clone();
     let Some(upstream) = state.providers.get(&target.provider) else {
         let known = state.providers.keys().map(ToString::to_string).collect();
         return Err(Denied::UnknownProvider { provider: target.provider.to_string(), known }.into());
@@ -111,7 +131,7 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
     grant.asked(target);
     let permit = upstream.queue.enter().await?;
     let attempts = Attempts {
-        plan,
+        errand,
         target,
         upstream,
         tried: KeySet::default(),
@@ -124,9 +144,10 @@ async fn try_target(plan: &mut Plan, target: &Target, grant: &mut Grant) -> Resu
 
 impl ProviderState {
     /// Refuses a request type that the operator has not opened (`custom_provider_config.allowed_requests`).
-    pub fn demand(&self, site: &Site<'_>, stream: bool) -> Result<(), Refusal> {
-        let request_type = Endpoint::chat(site.dialect).request_type(stream);
-        if self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type)) {
+    pub fn demand(&self, site: &Site<'_>, operation: Option<Endpoint>, asked: (Endpoint, bool)) -> Result<(), Refusal> {
+        let request_type = operation.unwrap_or(asked.0).request_type(asked.1);
+        let open = self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type));
+        if open && operation.is_some() {
             return Ok(());
         }
         let message = format!("{request_type} is not supported by {} provider", site.provider.name());
@@ -136,8 +157,8 @@ impl ProviderState {
 }
 
 /// The attempts at one target.
-struct Attempts<'a> {
-    plan: &'a mut Plan,
+struct Attempts<'a, E> {
+    errand: &'a mut E,
     target: &'a Target,
     upstream: &'a ProviderState,
     tried: KeySet,
@@ -148,31 +169,28 @@ struct Attempts<'a> {
 }
 
 /// A key, and the request as it goes out under it.
-struct Ready<'a> {
-    key: &'a KeyState,
-    site: Site<'a>,
-    prepared: Prepared,
-    forwarded: HeaderMap,
+#[derive(Debug)]
+pub struct Ready<'a> {
+    pub key: &'a KeyState,
+    pub site: Site<'a>,
+    pub operation: Endpoint,
+    pub prepared: Prepared,
+    pub forwarded: HeaderMap,
 }
 
-struct Answered {
-    status: StatusCode,
-    headers: HeaderMap,
-}
-
-impl<'a> Attempts<'a> {
-    async fn run(mut self, grant: &mut Grant) -> Result<Started, Refusal> {
+impl<'a, E: Errand> Attempts<'a, E> {
+    async fn run(mut self, grant: &mut Grant) -> Result<Started<E::Answer>, Refusal> {
         let mut index = self.pick()?;
         let mut ready = self.ready(index, None)?;
         loop {
             grant.goes_to(ready.key, &ready.site, ready.prepared.lane);
             let began = Instant::now();
-            let outcome = self.attempt(&ready).await;
+            let outcome = self.errand.attempt(&ready).await;
             grant.waited_upstream(began.elapsed());
             let failure = match outcome {
-                Ok((answered, source)) => {
+                Ok(received) => {
                     self.upstream.keys.healthy(index, Instant::now());
-                    return Ok(self.started(ready, &answered, source, grant));
+                    return Ok(self.started(ready, received, grant));
                 }
                 Err(failure) => failure,
             };
@@ -199,19 +217,23 @@ impl<'a> Attempts<'a> {
     fn ready(&mut self, index: KeyIndex, before: Option<Ready<'a>>) -> Result<Ready<'a>, Refusal> {
         let upstream = self.upstream;
         let Some(key) = upstream.key(index) else { return Err(self.no_key()) };
-        let site = key.site(&self.target.model, self.plan.ask.dialect);
+        let plan = self.errand.plan();
+        let site = key.site(&self.target.model, plan.ask.dialect);
         if let Some(before) = before
             && before.site == site
         {
             return Ok(Ready { key, ..before });
         }
-        upstream.demand(&site, self.plan.stream())?;
-        let prepared = self.plan.prepare(&site)?;
-        let forwarded = forwarded(&self.plan.ask.headers, &self.plan.state.header_filter, site.dialect);
-        Ok(Ready { key, site, prepared, forwarded })
+        let operation = self.errand.operation(&site);
+        let asked = (plan.ask.endpoint, plan.stream());
+        upstream.demand(&site, operation, asked)?;
+        let forwarded = forwarded(&plan.ask.headers, &plan.state.header_filter, site.dialect);
+        let operation = operation.unwrap_or(asked.0);
+        let prepared = self.errand.prepare(&site)?;
+        Ok(Ready { key, site, operation, prepared, forwarded })
     }
 
-    fn started(self, ready: Ready<'_>, answered: &Answered, source: Source, grant: &mut Grant) -> Started {
+    fn started(self, ready: Ready<'_>, received: Received<E::Answer>, grant: &mut Grant) -> Started<E::Answer> {
         let Prepared { lane, hide_usage, losses, .. } = ready.prepared;
         grant.lost(&losses);
         let served = Served {
@@ -220,11 +242,11 @@ impl<'a> Attempts<'a> {
             lane,
             hide_usage,
             losses,
-            status: answered.status,
-            headers: returnable(&answered.headers),
+            status: received.status,
+            headers: returnable(&received.headers),
             permit: self.permit,
         };
-        Started { served, source }
+        Started { served, source: received.answer }
     }
 
     /// Waits with the place given back, so that others may use it, and then queues for one like everybody else. Who is not let
@@ -237,51 +259,6 @@ impl<'a> Attempts<'a> {
             Err(denied) => return Err(self.last.take().unwrap_or(Refusal::Denied(denied))),
         }
         Ok(())
-    }
-
-    async fn attempt(&self, ready: &Ready<'_>) -> Result<(Answered, Source), Box<Failure>> {
-        let stream = self.plan.stream();
-        let Ready { key, site, prepared, forwarded } = ready;
-        let provider = site.provider;
-        let credential = key.credential().await?;
-        let call = provider.call(Outgoing {
-            endpoint: Endpoint::chat(site.dialect),
-            model: site.model,
-            stream,
-            credential: credential.as_deref(),
-            forwarded,
-            body: prepared.body.clone(),
-            now: SystemTime::now(),
-        })?;
-        let Answer { status, headers, body } = provider.send(call).await?;
-        let dialect = site.dialect;
-        if stream && status.is_success() && dialect.framing().fits(&headers) {
-            let held = Held::open(body, dialect, provider.stream_patience()).await?;
-            return Ok((Answered { status, headers }, Source::Stream(Box::new(held))));
-        }
-        let cap = if status.is_success() { MAX_REPLY_BYTES } else { MAX_ERROR_BYTES };
-        let body = body.collect(cap).await?;
-        if !status.is_success() {
-            return Err(failure_of(dialect.codec(), status, &headers, body, SystemTime::now()));
-        }
-        let mut tap = Box::new(tap::whole(dialect, &body));
-        if let Some(failure) = tap.error.take() {
-            return Err(with_headers(failure, &headers, &body));
-        }
-        let reply = self.read(prepared.lane, dialect, &body)?;
-        Ok((Answered { status, headers }, Source::Whole { body, tap, reply }))
-    }
-
-    /// Reads a whole reply here, where one that makes no sense is a failed attempt like any other.
-    fn read(&self, lane: Lane, dialect: Dialect, body: &[u8]) -> Result<Option<Box<ChatReply>>, Box<Failure>> {
-        if lane == Lane::Relay && !self.plan.stream() {
-            return Ok(None);
-        }
-        let unreadable = |malformed: Malformed| {
-            let message = format!("the reply is not {}: {malformed}", dialect.name());
-            Box::new(Failure::new(FailureKind::Unreadable, message))
-        };
-        dialect.codec().decode_reply(body).map(|reply| Some(Box::new(reply))).map_err(unreadable)
     }
 
     /// Parks the key where the failure calls for it, and asks the policy what comes next.
@@ -302,7 +279,7 @@ impl<'a> Attempts<'a> {
         let facts = Facts {
             kind: policy_kind(failure.kind),
             retry_after: failure.retry_after,
-            other_key_free: self.upstream.keys.any_free(&self.plan.wanted(self.target), &tried, now),
+            other_key_free: self.upstream.keys.any_free(&self.errand.plan().wanted(self.target), &tried, now),
             committed: false,
             retries_on_key: self.retries_on_key,
             remaining: None,
@@ -320,7 +297,7 @@ impl<'a> Attempts<'a> {
             status: failure.status.map(|status| status.as_u16()),
             rotated,
         });
-        let metrics = &self.plan.engine.metrics;
+        let metrics = &self.errand.plan().engine.metrics;
         if matches!(step, Step::SameKey(_) | Step::OtherKey) {
             record.retries += 1;
         }
@@ -332,7 +309,7 @@ impl<'a> Attempts<'a> {
 
     fn pick(&mut self) -> Result<KeyIndex, Refusal> {
         let now = Instant::now();
-        let wanted = self.plan.wanted(self.target);
+        let wanted = self.errand.plan().wanted(self.target);
         let none = match self.upstream.keys.pick(&wanted, &self.tried, now, &mut rand::rng()) {
             Ok(index) => return Ok(index),
             Err(none) => none,
@@ -353,17 +330,6 @@ impl<'a> Attempts<'a> {
         let upstream = site.dialect;
         Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
     }
-}
-
-/// An error found inside a 200 keeps what the provider's headers said about waiting.
-fn with_headers(mut failure: Box<Failure>, headers: &HeaderMap, body: &Bytes) -> Box<Failure> {
-    failure.headers = returnable(headers);
-    failure.retry_after =
-        failure.retry_after.or_else(|| bifrost_providers::provider::retry_after(headers, SystemTime::now()));
-    if failure.body.is_empty() && body.len() <= MAX_ERROR_BYTES {
-        failure.body = body.clone();
-    }
-    failure
 }
 
 fn policy_kind(kind: FailureKind) -> retry::FailureKind {

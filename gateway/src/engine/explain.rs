@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::annex;
 use super::answer::{Reply, ReplyBody};
 use super::ask::Ask;
+use super::dispatch::Errand as _;
 use super::grant::Grant;
 use super::plan::Plan;
 use super::refusal::Refusal;
@@ -136,7 +137,7 @@ fn sent(plan: &mut Plan, target: &Target) -> Result<Sent, Refusal> {
     let index = picked.map_err(|none| none.denied(&target.provider, &wanted, now).unwrap_or_else(no_key))?;
     let key = upstream.key(index).ok_or_else(no_key)?;
     let site = key.site(&target.model, plan.ask.dialect);
-    upstream.demand(&site, plan.stream())?;
+    upstream.demand(&site, plan.operation(&site), (plan.ask.endpoint, plan.stream()))?;
     let prepared = plan.prepare(&site)?;
     Ok(Sent {
         key: key.name.clone(),

@@ -136,7 +136,7 @@ impl Plan {
     }
 
     /// The body for this place, in the lane that it takes.
-    pub fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
+    pub fn said_at(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
         let lane = Lane::choose(self.ask.dialect, site.dialect, self.content());
         let prepared = match lane {
             Lane::Relay => self.splice(site)?,
