@@ -191,6 +191,16 @@ const ROWS: &[Row] = &[
         quirks: &[],
         ..OPENAI_ALIKE
     },
+    // https://docs.cohere.com/reference/about
+    Row {
+        name: "cohere",
+        dialect: Dialect::CohereChat,
+        base_url: "https://api.cohere.com",
+        paths: &[(Endpoint::Models, "/v1/models?page_size=1000")],
+        key_env: &["COHERE_API_KEY", "CO_API_KEY"],
+        quirks: &[],
+        ..OPENAI_ALIKE
+    },
     // https://console.groq.com/docs/openai: unknown message fields are refused, reasoning among them.
     Row {
         name: "groq",

@@ -1,6 +1,7 @@
 //! A dialect is a wire format. The same module serves a *client* that speaks it and a *provider* that speaks it.
 
 pub mod anthropic_messages;
+pub mod cohere_chat;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
@@ -21,6 +22,8 @@ pub enum Dialect {
     AnthropicMessages,
     /// Google's generateContent.
     Gemini,
+    /// Cohere's chat, version 2.
+    CohereChat,
 }
 
 impl Dialect {
@@ -31,6 +34,7 @@ impl Dialect {
             Self::OpenAiResponses => &openai_responses::OpenAiResponses,
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
             Self::Gemini => &gemini::Gemini,
+            Self::CohereChat => &cohere_chat::CohereChat,
         }
     }
 
@@ -41,6 +45,7 @@ impl Dialect {
             Self::OpenAiResponses => "openai_responses",
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
+            Self::CohereChat => "cohere_chat",
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Endpoint {
     Messages,
     /// Google's generateContent and streamGenerateContent.
     GenerateContent,
+    /// Cohere's chat, version 2.
+    CohereChat,
     /// The models that a key may use.
     Models,
 }
@@ -29,8 +31,8 @@ struct Facts {
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 5] =
-        [Self::ChatCompletions, Self::Responses, Self::Messages, Self::GenerateContent, Self::Models];
+    pub const ALL: [Self; 6] =
+        [Self::ChatCompletions, Self::Responses, Self::Messages, Self::GenerateContent, Self::CohereChat, Self::Models];
 
     /// The endpoint that chat in this dialect goes to.
     pub fn chat(dialect: Dialect) -> Self {
@@ -39,6 +41,7 @@ impl Endpoint {
             Dialect::OpenAiResponses => Self::Responses,
             Dialect::AnthropicMessages => Self::Messages,
             Dialect::Gemini => Self::GenerateContent,
+            Dialect::CohereChat => Self::CohereChat,
         }
     }
 
@@ -75,6 +78,8 @@ impl Endpoint {
             Self::Messages => facts(Method::POST, "/v1/messages", chat),
             // https://ai.google.dev/api/generate-content
             Self::GenerateContent => facts(Method::POST, "/v1beta/models/{model}:{operation}", chat),
+            // https://docs.cohere.com/reference/chat
+            Self::CohereChat => facts(Method::POST, "/v2/chat", chat),
             // https://platform.openai.com/docs/api-reference/models/list, https://docs.anthropic.com/en/api/models-list
             Self::Models => facts(Method::GET, "/v1/models", ["list_models", "list_models"]),
         }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 mod anthropic_messages;
+mod cohere_chat;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
@@ -90,6 +91,7 @@ impl Tap {
             Dialect::OpenAiResponses => openai_responses::event(&event.frame, self.content, &mut self.facts),
             Dialect::AnthropicMessages => anthropic_messages::event(&event.frame, self.content, &mut self.facts),
             Dialect::Gemini => gemini::event(&event.frame, self.content, &mut self.facts),
+            Dialect::CohereChat => cohere_chat::event(&event.frame, self.content, &mut self.facts),
         };
         match seen {
             Seen::Content | Seen::Finish => self.content = true,
@@ -138,6 +140,7 @@ pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
         Dialect::OpenAiResponses => openai_responses::whole(text),
         Dialect::AnthropicMessages => anthropic_messages::whole(text),
         Dialect::Gemini => gemini::whole(text),
+        Dialect::CohereChat => cohere_chat::whole(text),
     });
     read.unwrap_or_else(|| Whole { error: Some(unreadable(dialect, body)), ..Whole::default() })
 }

@@ -13,6 +13,8 @@ const FORWARDED: &[&str] = &["traceparent", "tracestate"];
 const FORWARDED_TO_ANTHROPIC: &[&str] = &[ANTHROPIC_BETA, ANTHROPIC_VERSION];
 /// None: Google's name the SDK, or say which project pays, which is not the client's to choose.
 const FORWARDED_TO_GEMINI: &[&str] = &[];
+/// None: Cohere's (`x-client-name`) names the application that a key is billed for, which is not the client's to choose.
+const FORWARDED_TO_COHERE: &[&str] = &[];
 const FORWARDED_TO_OPENAI: &[&str] = &["openai-beta", "openai-organization", "openai-project"];
 
 /// Answer headers that a client gets back: whom to ask, how much is left, when to come again.
@@ -47,6 +49,7 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
         Dialect::AnthropicMessages => FORWARDED_TO_ANTHROPIC,
         Dialect::OpenAiChat | Dialect::OpenAiResponses => FORWARDED_TO_OPENAI,
         Dialect::Gemini => FORWARDED_TO_GEMINI,
+        Dialect::CohereChat => FORWARDED_TO_COHERE,
     };
     pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }

@@ -20,7 +20,8 @@ const JSON: &str = "application/json";
 
 /// Efforts as budgets, in tokens: Google's own table for OpenAI's words
 /// (<https://ai.google.dev/gemini-api/docs/openai#thinking>).
-const BUDGETS: &[(&str, u64)] = &[("none", 0), ("minimal", 1024), ("low", 1024), ("medium", 8192), ("high", 24_576)];
+pub(in crate::dialect) const BUDGETS: &[(&str, u64)] =
+    &[("none", 0), ("minimal", 1024), ("low", 1024), ("medium", 8192), ("high", 24_576)];
 
 /// The levels there are (SDK, `ThinkingLevel`).
 const LEVELS: &[&str] = &["minimal", "low", "medium", "high", "xhigh"];
@@ -150,7 +151,7 @@ pub(super) fn encode(request: &ChatRequest, object: &mut Object<'_>, crossing: &
     let rest = request.extras.find(CONFIG).or_else(|| request.extras.recall(CONFIG)).filter(|_| crossing.native);
     if let Some(rest) = rest {
         config.extras(&fields_of(rest));
-    } else if request.source == Dialect::OpenAiChat {
+    } else if takes_shared(request.source) {
         encode_logprobs(&request.extras, &mut config);
     }
     config.end();
@@ -190,7 +191,12 @@ fn encode_stop(stop: &Stop, config: &mut Object<'_>) {
     array.end();
 }
 
-/// Is this field of an OpenAI request read here, and so no loss?
+/// Do requests of this dialect ask for log-probabilities in OpenAI's words?
+pub(super) fn takes_shared(source: Dialect) -> bool {
+    matches!(source, Dialect::OpenAiChat | Dialect::CohereChat)
+}
+
+/// Is this field of such a request read here, and so no loss?
 pub(super) fn is_shared(key: &str) -> bool {
     LOGPROBS.iter().any(|(theirs, _)| *theirs == key)
 }

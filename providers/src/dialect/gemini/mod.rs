@@ -29,6 +29,7 @@ mod writer;
 use http::StatusCode;
 
 pub use action::Action;
+pub(super) use config::BUDGETS;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;

@@ -6,7 +6,7 @@ use super::tools::{self, TOOL_CONFIG};
 use super::turns::{self, Conversation, SYSTEM};
 use super::wire::{Crossing, OWN, RequestWire, need};
 use crate::json::{self, Object};
-use crate::{ChatRequest, Dialect, Losses, Malformed, Text};
+use crate::{ChatRequest, Losses, Malformed, Text};
 
 /// Where an empty list of tools is remembered.
 const TOOLS: &str = "tools";
@@ -96,8 +96,7 @@ fn encode_extras(request: &ChatRequest, object: &mut Object<'_>, crossing: &mut 
             object.raw(ours, value.get());
         }
     }
-    let is_read =
-        |key: &str| tools::is_shared(key) || (request.source == Dialect::OpenAiChat && config::is_shared(key));
+    let is_read = |key: &str| tools::is_shared(key) || (config::takes_shared(request.source) && config::is_shared(key));
     let read: Vec<String> = rest.iter().map(|(key, _)| key.to_owned()).filter(|key| is_read(key)).collect();
     for key in read {
         rest.remove(&key);

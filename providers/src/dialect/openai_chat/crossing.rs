@@ -16,6 +16,9 @@ use crate::{ChatReply, ChatRequest, Dialect, Losses, Text};
 /// The tier that served a request: the same field in both of OpenAI's dialects.
 const TIER: &str = "service_tier";
 
+/// Whether log-probabilities are wanted: the same field in Cohere's requests.
+const LOGPROBS: &str = "logprobs";
+
 const NO_COUNTERPART: &str = "openai_chat has no counterpart";
 
 /// Why a thought signature stays behind that stands over anything but a call.
@@ -48,6 +51,7 @@ impl<'a> Crossing<'a> {
         let mut rest = from.extras.clone();
         let extras = match from.source {
             Dialect::OpenAiResponses => sibling::request_to_chat(&mut rest),
+            Dialect::CohereChat => same(&mut rest, LOGPROBS),
             _ => Extras::default(),
         };
         self.leave("", &rest);
@@ -297,6 +301,15 @@ impl<'a> Crossing<'a> {
             self.losses.push(format!("{pointer}/{}", escaped(key)), NO_COUNTERPART);
         }
     }
+}
+
+/// A field that the other dialect has by the same name and with the same meaning.
+fn same(rest: &mut Extras, key: &str) -> Extras {
+    let mut extras = Extras::default();
+    if let Some(value) = rest.remove(key) {
+        extras.push(key, value);
+    }
+    extras
 }
 
 /// An image or a document in OpenAI's own store, which both of its dialects name.

@@ -1,0 +1,73 @@
+//! Cohere's chat, version 2: `POST /v2/chat`, its errors and its stream.
+//!
+//! Sources of wire facts: the official SDK's types (`cohere` 7.3, `types/*_v2.py`, `v2/types`), the API reference, and recorded
+//! traffic. What this dialect alone knows (safety modes, citation options, priorities, what a citation quotes) is kept raw and
+//! goes back to it only. Replies do not say which model answered.
+//!
+//! `request`, `config`, `tools`, `turns`, `message`, `content` and `document` map requests; `reply`, `citation`, `logprobs` and
+//! `usage` replies; `reader` and `writer` streams; `error` errors.
+
+mod citation;
+mod config;
+mod content;
+mod document;
+mod error;
+mod logprobs;
+mod message;
+mod reader;
+mod reply;
+mod request;
+mod tools;
+mod turns;
+pub(crate) mod usage;
+mod wire;
+mod writer;
+
+use http::StatusCode;
+
+use crate::dialect::{Problem, WriterOptions};
+use crate::event::lawful;
+use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+
+pub(crate) use error::ended_in;
+pub(crate) use reply::is_failure;
+
+/// The codec.
+#[derive(Clone, Copy, Debug)]
+pub struct CohereChat;
+
+impl Codec for CohereChat {
+    fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
+        request::decode(body)
+    }
+
+    fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8> {
+        request::encode(request, losses)
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed> {
+        reply::decode(body)
+    }
+
+    /// Cohere's shape has no place for an annex.
+    fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode(reply, losses)
+    }
+
+    fn encode_error(&self, problem: &Problem) -> Vec<u8> {
+        error::encode(problem)
+    }
+
+    fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure {
+        error::decode(status, body)
+    }
+
+    fn reader(&self) -> Box<dyn EventReader> {
+        lawful(Box::<reader::Reader>::default())
+    }
+
+    /// Usage is always part of this stream, so the options change nothing.
+    fn writer(&self, _options: WriterOptions) -> Box<dyn EventWriter> {
+        Box::<writer::Writer>::default()
+    }
+}

@@ -1,0 +1,223 @@
+//! Canonical messages to `messages` and `documents`, and back.
+//!
+//! The documents of a request are canonically a user's message of plain text files, in front of the first that is not the
+//! system's. Going back to this dialect, messages keep their places and their spelling. Coming from another one, results are
+//! messages of their own behind their calls, one turn of the assistant is one message, and plain text files are documents.
+
+use serde_json::value::RawValue;
+
+use super::content::{is_void, obstacle};
+use super::message::{self, Fields, Piece};
+use super::wire::{Crossing, MessageWire, need, quoted, read};
+use super::{document, message::CITATIONS};
+use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolResult};
+use crate::dialect::raw::part_pointer;
+use crate::json::{Array, Sheet};
+use crate::{ChatRequest, Dialect, Malformed};
+
+/// Where the documents of a request stand.
+pub(super) const DOCUMENTS: &str = "/documents";
+
+/// The field that names the call of a result.
+const CALL_ID: &str = "tool_call_id";
+
+const ROLES: &[(&str, Role)] =
+    &[("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant), ("tool", Role::Tool)];
+
+// === Reading ===
+
+pub(super) fn decode(messages: &[&RawValue], documents: &[&RawValue]) -> Result<Vec<Message>, Malformed> {
+    let mut decoded: Vec<Message> =
+        messages.iter().enumerate().map(|(at, raw)| decode_message(raw, at)).collect::<Result<_, _>>()?;
+    if !documents.is_empty() {
+        let at = decoded.iter().position(|message| message.role != Role::System).unwrap_or(decoded.len());
+        decoded.insert(at, decode_documents(documents));
+    }
+    Ok(decoded)
+}
+
+fn decode_documents(documents: &[&RawValue]) -> Message {
+    Message {
+        role: Role::User,
+        parts: documents.iter().map(|raw| document::decode(raw)).collect(),
+        content: ContentForm::Item,
+        name: None,
+        extras: Extras::default(),
+        pointer: DOCUMENTS.to_owned(),
+    }
+}
+
+fn decode_message(raw: &RawValue, at: usize) -> Result<Message, Malformed> {
+    let place = || format!("/messages/{at}");
+    let mut wire: MessageWire<'_> = read(raw, &place)?;
+    let expected = "one of system, user, assistant, tool";
+    let word = need(wire.role.take(), &place, "role", expected)?;
+    let role = ROLES.iter().find(|(name, _)| *name == word.as_str()).map(|(_, role)| *role);
+    let role = need(role, &place, "role", expected)?;
+    let call_id = wire.tool_call_id.take();
+    let message::Said { mut parts, form, mut extras } = message::decode(wire, &place)?;
+    if role == Role::Tool {
+        let call_id = call_id.unwrap_or_default();
+        let result = ToolResult { call_id, parts, content: form, is_error: None };
+        parts = vec![PartKind::ToolResult(result).into()];
+    } else if let Some(id) = call_id {
+        extras.push(CALL_ID, quoted(&id));
+    }
+    Ok(Message { role, parts, content: form, name: None, extras, pointer: place() })
+}
+
+// === Writing ===
+
+/// A request's messages, arranged for this dialect.
+#[derive(Debug)]
+pub(super) struct Conversation<'a> {
+    source: Dialect,
+    turns: Vec<Turn<'a>>,
+    documents: Vec<&'a Part>,
+}
+
+/// One element of `messages`.
+#[derive(Debug)]
+struct Turn<'a> {
+    role: Role,
+    /// The first message: it alone says how content was spelt, and what else stood beside it.
+    head: &'a Message,
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn of(request: &'a ChatRequest, crossing: &mut Crossing<'_>) -> Self {
+        let mut conversation = Self { source: request.source, turns: Vec::new(), documents: Vec::new() };
+        for message in &request.messages {
+            if crossing.native && message.pointer == DOCUMENTS {
+                conversation.documents.extend(&message.parts);
+            } else {
+                conversation.push(message, crossing);
+            }
+        }
+        if !crossing.native {
+            conversation.let_user_speak(crossing);
+        }
+        conversation
+    }
+
+    fn push(&mut self, message: &'a Message, crossing: &mut Crossing<'_>) {
+        let before = (crossing.losses.len(), self.turns.len(), self.documents.len());
+        let mut pieces = Vec::with_capacity(message.parts.len());
+        for (at, part) in message.parts.iter().enumerate() {
+            let piece = Piece { part, place: part_pointer(self.source, message, at) };
+            if matches!(part.kind, PartKind::ToolResult(_)) {
+                self.turns.push(Turn { role: Role::Tool, head: message, pieces: vec![piece] });
+            } else if crossing.native || self.crosses(&piece, message.role, crossing) {
+                pieces.push(piece);
+            }
+        }
+        lose_message_fields(message, crossing);
+        let answers = self.turns.len() > before.1;
+        if !pieces.is_empty() || (crossing.native && !answers) {
+            self.speak(message, pieces, crossing.native);
+        } else if (crossing.losses.len(), self.turns.len(), self.documents.len()) == before {
+            crossing.losses.push(&message.pointer, "cohere_chat refuses an empty message");
+        }
+    }
+
+    /// Can this part be said in its message? If not, the loss is noted; only nothing at all is lost in silence.
+    fn crosses(&mut self, piece: &Piece<'a>, role: Role, crossing: &mut Crossing<'_>) -> bool {
+        if is_void(piece.part) {
+            return false;
+        }
+        if document::of(piece.part).is_some() {
+            if piece.place != DOCUMENTS {
+                crossing.losses.push(&piece.place, "said among the documents of the request");
+            }
+            super::content::lose_marks(piece.part, &|| piece.place.clone(), crossing);
+            crossing.lose_extras(&piece.part.extras, &|| piece.place.clone());
+            self.documents.push(piece.part);
+            return false;
+        }
+        let reason = match (&piece.part.kind, role) {
+            (PartKind::Image(_), Role::System | Role::Developer | Role::Assistant) => {
+                Some("cohere_chat takes images from the user only")
+            }
+            _ => obstacle(piece.part),
+        };
+        if let Some(reason) = reason {
+            crossing.losses.push(&piece.place, reason);
+        }
+        reason.is_none()
+    }
+
+    /// One turn of the assistant is one message, though other dialects spell it as several items.
+    fn speak(&mut self, message: &'a Message, pieces: Vec<Piece<'a>>, native: bool) {
+        match self.turns.last_mut() {
+            Some(last) if !native && [last.role, message.role] == [Role::Assistant; 2] => last.pieces.extend(pieces),
+            _ => self.turns.push(Turn { role: message.role, head: message, pieces }),
+        }
+    }
+
+    /// A conversation needs more than a system prompt.
+    fn let_user_speak(&mut self, crossing: &mut Crossing<'_>) {
+        let is_system = |turn: &Turn<'_>| matches!(turn.role, Role::System | Role::Developer);
+        if self.turns.iter().all(is_system)
+            && let Some(last) = self.turns.last_mut()
+        {
+            crossing.losses.push(&last.head.pointer, "sent as the user's: cohere_chat needs a user turn");
+            last.role = Role::User;
+        }
+    }
+
+    pub(super) fn write(&self, sheet: &mut Sheet<'_>, crossing: &mut Crossing<'_>) {
+        let mut array = Array::new(sheet.key("messages"));
+        for turn in &self.turns {
+            turn.write(array.item(), crossing);
+        }
+        array.end();
+        if !self.documents.is_empty() {
+            let mut array = Array::new(sheet.key("documents"));
+            for (part, media) in self.documents.iter().filter_map(|part| Some((part, document::of(part)?))) {
+                document::encode(part, media, crossing.native, array.item());
+            }
+            array.end();
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn write(&self, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
+        if let [piece] = self.pieces.as_slice()
+            && let PartKind::ToolResult(result) = &piece.part.kind
+        {
+            let nothing = Extras::default();
+            let spelt = if self.head.role == Role::Tool { &self.head.extras } else { &nothing };
+            return message::encode_result(result, spelt, piece, crossing, out);
+        }
+        let mut sheet = Sheet::new(out);
+        sheet.str("role", word(self.role));
+        let fields = Fields::new(self.pieces.iter().cloned());
+        fields.encode_content(self.head.content, &mut sheet, crossing);
+        fields.encode_calls(&self.head.extras, &mut sheet, crossing);
+        if crossing.native {
+            sheet.optional_raw(CITATIONS, self.head.extras.recall(CITATIONS));
+            sheet.extras(&self.head.extras);
+        }
+        sheet.end();
+    }
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::System | Role::Developer => "system",
+        Role::User | Role::Tool => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+fn lose_message_fields(message: &Message, crossing: &mut Crossing<'_>) {
+    if crossing.native {
+        return;
+    }
+    crossing.lose_extras(&message.extras, &|| message.pointer.clone());
+    if message.name.is_some() {
+        crossing.lose(format!("{}/name", message.pointer));
+    }
+}
