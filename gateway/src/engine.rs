@@ -215,7 +215,7 @@ fn demand_chat(dialect: Dialect, scan: &Scan) -> Result<(), Refusal> {
 /// Where a dialect's requests must have their conversation. OpenAI's Responses may have it at the provider instead.
 fn conversation_field(dialect: Dialect) -> Option<&'static str> {
     match dialect {
-        Dialect::OpenAiChat | Dialect::AnthropicMessages => Some("/messages"),
+        Dialect::OpenAiChat | Dialect::AnthropicMessages | Dialect::CohereChat => Some("/messages"),
         Dialect::Gemini => Some("/contents"),
         Dialect::OpenAiResponses => None,
     }

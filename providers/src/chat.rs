@@ -158,6 +158,9 @@ pub enum ContentForm {
     /// The message is not spelt as a message: its parts are an item of a list (OpenAI Responses), which stands at the
     /// message's own pointer.
     Item,
+    /// The message is not spelt as a message: its parts are a list of the request's own (Cohere's documents), which stands at
+    /// the message's own pointer.
+    List,
 }
 
 /// One piece of a message.

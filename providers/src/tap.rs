@@ -352,6 +352,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cohere_stream_is_told_apart_event_by_event() {
+        let event = |name: &str, rest: &str| format!("event: {name}\ndata: {{{rest}\"type\":\"{name}\"}}\n\n");
+        let end = |finish: &str| {
+            let usage = r#"{"billed_units":{"input_tokens":3,"output_tokens":2},"tokens":{"input_tokens":500}}"#;
+            event("message-end", &format!(r#""delta":{{"finish_reason":"{finish}","usage":{usage},"error":"m"}},"#))
+        };
+        let start = event("message-start", r#""id":"r","delta":{"message":{"content":[]}},"#);
+        let stream = [
+            start.clone(),
+            event("content-start", r#""index":0,"delta":{"message":{"content":{"type":"text","text":""}}},"#),
+            event("content-delta", r#""index":0,"delta":{"message":{"content":{"text":"a"}}},"#),
+            event("content-end", r#""index":0,"#),
+            end("COMPLETE"),
+            "data: [DONE]\n\n".to_owned(),
+        ];
+        let (words, tap) = tapped(Dialect::CohereChat, &stream.concat());
+        assert_eq!(words, ["preamble", "preamble", "content", "preamble", "finish", "terminal"]);
+        let usage = tap.usage().unwrap();
+        assert_eq!((usage.input, usage.output, tap.finish().unwrap().as_escaped()), (3, 2, "COMPLETE"));
+        assert!(tap.is_complete() && tap.model().is_none());
+        for name in ["tool-plan-delta", "tool-call-start", "citation-start", "tomorrow"] {
+            assert_eq!(tapped(Dialect::CohereChat, &event(name, "")).0, ["content"], "{name}");
+        }
+        // An answer that failed before its first word can still be had elsewhere; behind content it is passed on.
+        let (words, _) = tapped(Dialect::CohereChat, &(start + &end("ERROR")));
+        assert_eq!(words, ["preamble", "error"]);
+        let (words, _) = tapped(Dialect::CohereChat, &(event("tool-plan-delta", "") + &end("TIMEOUT")));
+        assert_eq!(words, ["content", "finish"]);
+        let failed = failed(Dialect::CohereChat, &end("ERROR"));
+        assert_eq!((failed.kind, failed.message.as_str()), (FailureKind::Unavailable, "m"));
+        assert_eq!(tapped(Dialect::CohereChat, "data: {\"message\":\"m\"}\n\n").0, ["error"]);
+        let said = br#"{"message":{"content":[{"type":"text","text":"a"}]},"finish_reason":"ERROR"}"#;
+        assert!(whole(Dialect::CohereChat, said).error.is_none());
+        let silent = br#"{"message":{"content":[],"tool_plan":""},"finish_reason":"ERROR"}"#;
+        assert_eq!(whole(Dialect::CohereChat, silent).error.unwrap().kind, FailureKind::Unavailable);
+        assert_eq!(whole(Dialect::CohereChat, br#"{"message":"m"}"#).error.unwrap().message, "m");
+    }
+
+    #[test]
     fn errors_inside_a_200_are_failures_wherever_they_stand() {
         use FailureKind::{Credential, RateLimited, Rejected, Unavailable, Unreadable};
         for (dialect, stream, kind, message) in [
@@ -485,8 +524,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..6_usize) {
-            let events: [&[u8]; 6] = [
+        fn damaged_events_never_panic(at in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, which in 0..7_usize) {
+            let events: [&[u8]; 7] = [
+                br#"data: {"type":"message-end","delta":{"finish_reason":"ERROR","error":"m","usage":{"billed_units":{"input_tokens":1}}}}"#,
                 br#"data: {"type":"response.completed","response":{"status":"completed","model":"m","error":null,"usage":{"input_tokens":1}}}"#,
                 br#"data: {"model":"m","choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
                 br#"data: {"error":{"message":"m","type":"t","code":429,"param":null},"choices":[]}"#,
@@ -497,7 +537,7 @@ mod tests {
             let mut event = events[which].to_vec();
             let at = at.index(event.len());
             event[at] = byte;
-            for dialect in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini] {
+            for dialect in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini, Dialect::CohereChat] {
                 let mut splitter = Splitter::new(1 << 20);
                 splitter.push(Bytes::from(event.clone()));
                 let mut tap = Tap::new(dialect);

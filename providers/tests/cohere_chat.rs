@@ -196,3 +196,60 @@ fn cut_bodies_are_refused() {
         }
     }
 }
+
+// === Whatever a server sends ===
+
+/// Pieces of a stream that are put together at random.
+const PIECES: [&str; 18] = [
+    r#"{"type":"message-start","id":"r","delta":{"message":{"role":"assistant","content":[],"tool_calls":[]}}}"#,
+    r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}"#,
+    r#"{"type":"content-start","index":1,"delta":{"message":{"content":{"type":"thinking","thinking":"h"}}}}"#,
+    r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"later"}}}}"#,
+    r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"x"}}},"logprobs":{"text":"x","token_ids":[1],"logprobs":[-1]}}"#,
+    r#"{"type":"content-delta","index":1,"delta":{"message":{"content":{"thinking":"y"}}}}"#,
+    r#"{"type":"content-end","index":0}"#,
+    r#"{"type":"content-end","index":1}"#,
+    r#"{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"p"}}}"#,
+    r#"{"type":"tool-call-start","index":0,"delta":{"message":{"tool_calls":{"id":"c","type":"function","function":{"name":"f","arguments":""}}}}}"#,
+    r#"{"type":"tool-call-start","index":1,"delta":{"message":{"tool_calls":{"id":"d"}}}}"#,
+    r#"{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":{"function":{"arguments":"{}"}}}}}"#,
+    r#"{"type":"tool-call-end","index":0}"#,
+    r#"{"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0,"end":1,"text":"x","sources":[{"type":"document","document":{"url":"u"}}]}}}}"#,
+    r#"{"type":"citation-end","index":0}"#,
+    r#"{"type":"tomorrow","x":1}"#,
+    r#"{"message":"failed","id":"x"}"#,
+    r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{"billed_units":{"input_tokens":1}}}}"#,
+];
+
+fn frame(data: impl Into<bytes::Bytes>) -> Frame {
+    Frame { event: None, data: data.into() }
+}
+
+proptest::proptest! {
+    /// Events in any order, left out or repeated, are a lawful reply or a failure (the reader checks itself here), and what
+    /// was read so far can be written to a client.
+    #[test]
+    fn any_order_of_events_is_lawful_or_refused(order in proptest::collection::vec(0..PIECES.len(), 0..24)) {
+        let frames = std::iter::once(&0).chain(&order).map(|at| frame(PIECES[*at]));
+        let (events, end) = replay::read(&CohereChat, frames);
+        let written = crossing::write(&CohereChat, &events);
+        match end {
+            Err(failure) => proptest::prop_assert!(!failure.message.contains("out of order"), "{}", failure),
+            Ok(()) => _ = cohere_joined(&written),
+        }
+        fold(&events);
+    }
+
+    /// No single changed byte makes reader, decoder or writer panic.
+    #[test]
+    fn damaged_events_never_panic(which in 0..PIECES.len(), at: proptest::sample::Index, byte: u8) {
+        let mut damaged = PIECES[which].as_bytes().to_vec();
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        let frames = [frame(PIECES[0]), frame(PIECES[1]), frame(damaged.clone()), frame(PIECES[17])];
+        let (events, _) = replay::read(&CohereChat, frames);
+        crossing::write(&CohereChat, &events);
+        let _ = (CohereChat.decode_reply(&damaged), CohereChat.decode_request(&damaged));
+        CohereChat.decode_error(StatusCode::OK, &damaged);
+    }
+}

@@ -129,13 +129,15 @@ fn expected_by_cohere(mut expected: Asked, losses: &Losses, name: &str) -> Asked
     if std::mem::take(&mut expected.serial) {
         assert!(lost(losses, "/parallel_tool_calls"), "{name}: {losses:?}");
     }
-    if let Some(named) = expected.choice.as_str().filter(|choice| !choice.starts_with(':')).map(str::to_owned) {
+    let named = expected.choice.as_str().filter(|choice| !choice.is_empty() && !choice.starts_with(':'));
+    if let Some(named) = named.map(str::to_owned) {
         assert!(lost(losses, "/tool_choice"), "{name}: {losses:?}");
         expected.tools.retain(|tool| tool.0 == named);
         expected.choice = json!(":required");
     }
-    // A model that may choose is told nothing, nor one without tools.
-    if expected.choice == ":auto" || expected.tools.is_empty() {
+    // A model that may choose is told nothing, nor one without tools, and some words nobody knows.
+    let is_told = expected.choice == ":required" || !lost(losses, "/tool_choice");
+    if expected.choice == ":auto" || expected.tools.is_empty() || !is_told {
         expected.choice = Value::Null;
     }
     if expected.turns.is_empty() {

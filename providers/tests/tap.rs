@@ -12,11 +12,12 @@ use serde_json::Value;
 #[path = "support/recorded.rs"]
 mod recorded;
 
-const SOURCES: [(&str, Dialect); 4] = [
+const SOURCES: [(&str, Dialect); 5] = [
     ("chat/completions", Dialect::OpenAiChat),
     ("/responses", Dialect::OpenAiResponses),
     ("/messages", Dialect::AnthropicMessages),
     ("enerateContent", Dialect::Gemini),
+    ("/v2/chat", Dialect::CohereChat),
 ];
 
 /// The counts that are compared: input, output, cache read, cache write, reasoning.
@@ -60,13 +61,18 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
                 (sum("promptTokenCount", "toolUsePromptTokenCount"), sum("candidatesTokenCount", "thoughtsTokenCount"));
             (input, output, count("cachedContentTokenCount"), None, count("thoughtsTokenCount"))
         }
+        Dialect::CohereChat => {
+            let billed = |key: &str| latest(&format!("/billed_units/{key}")).unwrap_or(0);
+            (billed("input_tokens"), billed("output_tokens"), None, None, latest("/tokens/reasoning_tokens"))
+        }
     })
 }
 
 /// Every usage object of a stream's data, in order.
 fn reports(data: &[Value]) -> Vec<Value> {
     let found = data.iter().flat_map(|data| {
-        [data.pointer("/message/usage"), data.pointer("/response/usage"), data.get("usage"), data.get("usageMetadata")]
+        let inner = ["/message/usage", "/response/usage", "/delta/usage"].map(|pointer| data.pointer(pointer));
+        inner.into_iter().chain([data.get("usage"), data.get("usageMetadata")])
     });
     found.flatten().filter(|usage| usage.is_object()).cloned().collect()
 }
@@ -74,6 +80,8 @@ fn reports(data: &[Value]) -> Vec<Value> {
 fn finish(data: &Value) -> Option<&str> {
     let words = [
         "/choices/0/finish_reason",
+        "/delta/finish_reason",
+        "/finish_reason",
         "/delta/stop_reason",
         "/stop_reason",
         "/candidates/0/finishReason",

@@ -32,7 +32,7 @@ pub trait Journal: Send + Sync + Debug {
 /// May this body list tool calls? Answered from its bytes, by its dialect's words for them, without building anything.
 pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
     let words: &[&str] = match dialect {
-        Dialect::OpenAiChat => &[r#""tool_calls""#],
+        Dialect::OpenAiChat | Dialect::CohereChat => &[r#""tool_calls""#],
         // Its clients see every call.
         Dialect::OpenAiResponses => &[],
         Dialect::AnthropicMessages => &[r#""tool_use""#],

@@ -209,7 +209,7 @@ impl Body for RelayBody {
 /// What SDKs wait for at the end of a stream.
 fn terminator(dialect: Dialect) -> &'static [u8] {
     match dialect {
-        Dialect::OpenAiChat => b"data: [DONE]\n\n",
+        Dialect::OpenAiChat | Dialect::CohereChat => b"data: [DONE]\n\n",
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
         // The end of the body is the end; the last event of Responses is the response itself, for which nothing stands.
         Dialect::OpenAiResponses | Dialect::Gemini => b"",
@@ -222,7 +222,7 @@ pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> B
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             with_annex(&body, |out| annex::write(out, grant, losses, None))
         }
-        Dialect::AnthropicMessages | Dialect::Gemini => body,
+        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat => body,
     }
 }
 

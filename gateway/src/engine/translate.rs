@@ -86,7 +86,7 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             super::relay::with_annex(&Bytes::from(draft), |out| out.extend_from_slice(annex.as_bytes()))
         }
-        Dialect::AnthropicMessages | Dialect::Gemini => Bytes::from(draft),
+        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat => Bytes::from(draft),
     };
     let mut headers = served.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -37,6 +37,7 @@ async fn merged(engine: &Engine, dialect: Dialect, head: &Parts) -> Result<Respo
         Dialect::OpenAiChat | Dialect::OpenAiResponses => openai(visible),
         Dialect::AnthropicMessages => anthropic(visible),
         Dialect::Gemini => gemini(visible),
+        Dialect::CohereChat => cohere(visible),
     };
     Ok(super::json(StatusCode::OK, body.to_string()))
 }
@@ -70,6 +71,19 @@ fn gemini<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
             entry
                 .entry("supportedGenerationMethods")
                 .or_insert_with(|| json!(["generateContent", "streamGenerateContent"]));
+            Value::Object(entry)
+        })
+        .collect();
+    json!({ "models": models })
+}
+
+/// <https://docs.cohere.com/reference/list-models>, one page of all.
+fn cohere<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
+    let models: Vec<Value> = models
+        .map(|model| {
+            let mut entry = model.raw.clone();
+            entry.insert("name".into(), Value::String(model.name()));
+            entry.entry("endpoints").or_insert_with(|| json!(["chat"]));
             Value::Object(entry)
         })
         .collect();

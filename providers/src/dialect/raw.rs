@@ -49,6 +49,7 @@ pub(crate) fn part_pointer(source: Dialect, message: &Message, at: usize) -> Str
     let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall(_));
     match (message.parts.get(at).map(|part| &part.kind), source) {
         _ if message.content == ContentForm::Item => pointer.clone(),
+        _ if message.content == ContentForm::List => format!("{pointer}/{at}"),
         (_, Dialect::Gemini) => format!("{pointer}/parts/{at}"),
         (Some(PartKind::ToolResult(_)), Dialect::OpenAiChat | Dialect::CohereChat) => pointer.clone(),
         (Some(PartKind::ToolCall(_)), Dialect::OpenAiChat | Dialect::CohereChat) => {

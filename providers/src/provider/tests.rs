@@ -75,6 +75,7 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
             }
             "anthropic" => "https://api.anthropic.com/v1/messages",
             "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
+            "cohere" => "https://api.cohere.com/v2/chat",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
             "mistral" => "https://api.mistral.ai/v1/chat/completions",
             "openrouter" => "https://openrouter.ai/api/v1/chat/completions",

@@ -5,8 +5,9 @@
 //! first in *one* user turn, and what the API refuses (blank text, thinking without a signature) is left out.
 
 use super::block::{self, is_blank, obstacle};
-use super::wire::{Crossing, NO_COUNTERPART, OWN};
+use super::wire::{Crossing, NO_COUNTERPART};
 use crate::chat::{ContentForm, Message, Part, PartKind, Role};
+use crate::dialect::raw::part_pointer;
 use crate::json::{Array, Object};
 use crate::seal::{self, Origin};
 use crate::{ChatRequest, Dialect, Text};
@@ -221,33 +222,9 @@ impl Piece<'_> {
         reason.is_none()
     }
 
-    /// A pointer into the caller's body. Calls, reasoning and refusals have fields of their own in dialects that are not ours.
+    /// A pointer into the caller's body.
     fn place(&self) -> String {
-        let pointer = &self.message.pointer;
-        let before = self.message.parts.iter().take(self.at);
-        match &self.part.kind {
-            _ if self.message.content == ContentForm::Item => pointer.clone(),
-            _ if self.message_is_ours() => format!("{pointer}/content/{}", self.at),
-            _ if self.source == Dialect::Gemini => format!("{pointer}/{}/{}", self.source.parts_field(), self.at),
-            PartKind::ToolCall(_) => {
-                let calls = before.filter(|part| matches!(part.kind, PartKind::ToolCall(_))).count();
-                format!("{pointer}/tool_calls/{calls}")
-            }
-            PartKind::Thinking { .. } | PartKind::Redacted { .. } => format!("{pointer}/reasoning_content"),
-            PartKind::Refusal(_) => format!("{pointer}/refusal"),
-            PartKind::ToolResult(_) => pointer.clone(),
-            _ if self.message.content == ContentForm::Plain => format!("{pointer}/content"),
-            _ => {
-                let content = before.filter(|part| {
-                    !matches!(part.kind, PartKind::ToolCall(_) | PartKind::Thinking { .. } | PartKind::Redacted { .. })
-                });
-                format!("{pointer}/content/{}", content.count())
-            }
-        }
-    }
-
-    fn message_is_ours(&self) -> bool {
-        matches!(self.part.kind, PartKind::Foreign(OWN, _))
+        part_pointer(self.source, self.message, self.at)
     }
 }
 

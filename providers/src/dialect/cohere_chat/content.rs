@@ -212,7 +212,7 @@ pub(super) fn encode_list<'a>(
 ) {
     let mut array = Array::new(out);
     for piece in pieces {
-        encode(piece.part, &|| piece.place.clone(), crossing, array.item());
+        encode(&piece.part, &|| piece.place.clone(), crossing, array.item());
     }
     array.end();
 }

@@ -3,6 +3,8 @@
 //! The canonical parts stand in the order in which a model makes them: content, plan, calls. The plan is reasoning, never the
 //! answer; what tells it from a thinking block is a remembered spelling.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::content::{self, remember_empty};
@@ -109,10 +111,10 @@ pub(super) fn list(elements: &[&RawValue]) -> Raw {
 
 // === Writing ===
 
-/// A part and where it stood in the caller's body.
+/// A part, or what is said for it, and where it stood in the caller's body.
 #[derive(Clone, Debug)]
 pub(super) struct Piece<'a> {
-    pub(super) part: &'a Part,
+    pub(super) part: Cow<'a, Part>,
     pub(super) place: String,
 }
 
@@ -163,14 +165,14 @@ impl<'a> Fields<'a> {
     pub(super) fn encode_content(&self, form: ContentForm, sheet: &mut Sheet<'_>, crossing: &mut Crossing<'_>) {
         let single = match self.content.as_slice() {
             [piece] if !(crossing.native && form == ContentForm::Parts) => {
-                content::plain(piece.part).map(|text| (piece, text))
+                content::plain(&piece.part).map(|text| (piece, text))
             }
             _ => None,
         };
         match (single, self.content.is_empty()) {
             (Some((piece, text)), _) => {
                 sheet.text("content", text);
-                content::lose_marks(piece.part, &|| piece.place.clone(), crossing);
+                content::lose_marks(&piece.part, &|| piece.place.clone(), crossing);
             }
             (None, true) if crossing.native && form == ContentForm::Null => _ = sheet.raw("content", "null"),
             (None, true) if !crossing.native || form == ContentForm::Absent => {}
@@ -207,7 +209,7 @@ fn encode_call(piece: &Piece<'_>, crossing: &mut Crossing<'_>, out: &mut Vec<u8>
         body.extras(&fields_of(inner));
     }
     body.end();
-    content::lose_marks(piece.part, &place, crossing);
+    content::lose_marks(&piece.part, &place, crossing);
     sheet.skip(&[FUNCTION]);
     crossing.extras(&mut sheet, extras, &place);
     sheet.end();
@@ -252,7 +254,7 @@ pub(super) fn encode_result(
         let place = format!("{}/content/{at}", place());
         match obstacle_in_result(part).filter(|_| !crossing.native) {
             Some(reason) => crossing.losses.push(place, reason),
-            None => said.push(Piece { part, place }),
+            None => said.push(Piece { part: Cow::Borrowed(part), place }),
         }
     }
     let fields = Fields { content: said, ..Fields::default() };
@@ -265,7 +267,7 @@ pub(super) fn encode_result(
     if result.is_error == Some(true) {
         crossing.lose(format!("{}/is_error", place()));
     }
-    content::lose_marks(piece.part, &place, crossing);
+    content::lose_marks(&piece.part, &place, crossing);
     crossing.lose_extras(&piece.part.extras, &place);
     if crossing.native {
         sheet.extras(spelt);

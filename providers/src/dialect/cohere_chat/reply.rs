@@ -1,5 +1,7 @@
 //! A whole reply, both ways, and why the model stopped.
 
+use std::borrow::Cow;
+
 use super::content::{obstacle, remember_empty};
 use super::message::{self, CITATIONS, Fields, Piece, Said};
 use super::wire::{Crossing, MessageWire, OWN, ReplyWire, need, quoted, read};
@@ -12,15 +14,15 @@ use crate::{ChatReply, Losses, Malformed, Text};
 /// Cohere's words for why the model stopped (SDK, `ChatFinishReason`; the longer ones are of version 1); the first row of a
 /// reason is the one written for it.
 const FINISH: &[(&str, FinishReason)] = &[
-    ("COMPLETE", FinishReason::Stop),
-    ("STOP_SEQUENCE", FinishReason::Stop),
+    (COMPLETE, FinishReason::Stop),
+    (STOP_SEQUENCE, FinishReason::Stop),
     ("MAX_TOKENS", FinishReason::Length),
     ("ERROR_LIMIT", FinishReason::Length),
-    ("TOOL_CALL", FinishReason::ToolCalls),
+    (TOOL_CALL, FinishReason::ToolCalls),
     ("ERROR", FinishReason::Other),
     ("TIMEOUT", FinishReason::Other),
-    ("ERROR_TOXIC", FinishReason::ContentFilter),
-    ("ERROR_TOXIC", FinishReason::Refusal),
+    (ERROR_TOXIC, FinishReason::ContentFilter),
+    (ERROR_TOXIC, FinishReason::Refusal),
 ];
 
 /// The word for an answer that ended, though nobody knows how.
@@ -28,6 +30,7 @@ const COMPLETE: &str = "COMPLETE";
 
 const STOP_SEQUENCE: &str = "STOP_SEQUENCE";
 const TOOL_CALL: &str = "TOOL_CALL";
+const ERROR_TOXIC: &str = "ERROR_TOXIC";
 
 /// Fields by their names on the wire; also the spellings that are remembered of them.
 const LOGPROBS: &str = "logprobs";
@@ -49,8 +52,15 @@ pub(super) fn decode_finish(word: Option<Text>) -> Finish {
     Finish { reason, raw: word, stop_sequence: None }
 }
 
-/// Writes `finish_reason`. Some providers say `stop` over a call: `called`. Reasons that this API has no word for are losses.
-pub(super) fn encode_finish(finish: &Finish, called: bool, crossing: &mut Crossing<'_>, sheet: &mut Sheet<'_>) {
+/// What the reply held, where that decides the word: some providers say `stop` over a call or a refusal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    pub(super) call: bool,
+    pub(super) refusal: bool,
+}
+
+/// Writes `finish_reason`. Reasons that this API has no word for are losses.
+pub(super) fn encode_finish(finish: &Finish, held: Held, crossing: &mut Crossing<'_>, sheet: &mut Sheet<'_>) {
     match (&finish.raw, crossing.native) {
         (Some(word), true) => {
             sheet.text("finish_reason", word);
@@ -60,7 +70,8 @@ pub(super) fn encode_finish(finish: &Finish, called: bool, crossing: &mut Crossi
         _ => {}
     }
     let word = match finish.reason {
-        FinishReason::Stop if called => TOOL_CALL,
+        FinishReason::Stop if held.call => TOOL_CALL,
+        FinishReason::Stop if held.refusal => ERROR_TOXIC,
         FinishReason::Stop if finish.stop_sequence.is_some() => STOP_SEQUENCE,
         FinishReason::Other | FinishReason::Pause => COMPLETE,
         reason => FINISH.iter().find(|(_, known)| *known == reason).map_or(COMPLETE, |(word, _)| word),
@@ -124,7 +135,7 @@ fn remember_form(extras: &mut Extras, form: ContentForm, parts: &[crate::chat::P
         ContentForm::Null => extras.push(CONTENT, json::null()),
         ContentForm::Plain => extras.remember(CONTENT, json::raw("\"\"".into())),
         ContentForm::Parts if parts.is_empty() => extras.remember(CONTENT, json::raw("[]".into())),
-        ContentForm::Parts | ContentForm::Absent | ContentForm::Item => {}
+        ContentForm::Parts | ContentForm::Absent | ContentForm::Item | ContentForm::List => {}
     }
 }
 
@@ -140,8 +151,8 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     let mut sheet = Sheet::new(&mut out);
     write_id(&reply.id, crossing.native, &mut sheet);
-    let called = encode_message(choice, &mut crossing, sheet.key("message"));
-    encode_finish(&choice.finish, called, &mut crossing, &mut sheet);
+    let held = encode_message(choice, &mut crossing, sheet.key("message"));
+    encode_finish(&choice.finish, held, &mut crossing, &mut sheet);
     if let Some(usage) = &reply.usage {
         usage::encode(usage, sheet.key("usage"));
     }
@@ -164,14 +175,14 @@ pub(super) fn write_id(id: &Text, native: bool, sheet: &mut Sheet<'_>) {
     }
 }
 
-/// Writes the message; says whether it calls.
-fn encode_message(choice: &Choice, crossing: &mut Crossing<'_>, out: &mut Vec<u8>) -> bool {
+/// Writes the message; says what it held.
+fn encode_message(choice: &Choice, crossing: &mut Crossing<'_>, out: &mut Vec<u8>) -> Held {
     let mut pieces = Vec::with_capacity(choice.parts.len());
     for (at, part) in choice.parts.iter().enumerate() {
         let place = format!("/choices/{}/message/content/{at}", choice.index);
         match obstacle(part).filter(|_| !crossing.native) {
             Some(reason) => crossing.losses.push(place, reason),
-            None => pieces.push(Piece { part, place }),
+            None => pieces.push(Piece { part: Cow::Borrowed(part), place }),
         }
     }
     let fields = Fields::new(pieces);
@@ -190,7 +201,11 @@ fn encode_message(choice: &Choice, crossing: &mut Crossing<'_>, out: &mut Vec<u8
     encode_citations(choice, &mut sheet, crossing);
     crossing.extras(&mut sheet, spelt, &|| format!("/choices/{}/message", choice.index));
     sheet.end();
-    fields.calls.iter().any(|piece| matches!(piece.part.kind, PartKind::ToolCall(_)))
+    let holds = |kind: fn(&PartKind) -> bool| choice.parts.iter().any(|part| kind(&part.kind));
+    Held {
+        call: holds(|kind| matches!(kind, PartKind::ToolCall(_))),
+        refusal: holds(|kind| matches!(kind, PartKind::Refusal(_))),
+    }
 }
 
 fn encode_citations(choice: &Choice, sheet: &mut Sheet<'_>, crossing: &Crossing<'_>) {

@@ -4,13 +4,15 @@
 //! system's. Going back to this dialect, messages keep their places and their spelling. Coming from another one, results are
 //! messages of their own behind their calls, one turn of the assistant is one message, and plain text files are documents.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
-use super::content::{is_void, obstacle};
+use super::content::{is_void, lose_marks, obstacle};
 use super::message::{self, Fields, Piece};
 use super::wire::{Crossing, MessageWire, need, quoted, read};
 use super::{document, message::CITATIONS};
-use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolResult};
+use crate::chat::{ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, Role, ToolResult};
 use crate::dialect::raw::part_pointer;
 use crate::json::{Array, Sheet};
 use crate::{ChatRequest, Dialect, Malformed};
@@ -40,7 +42,7 @@ fn decode_documents(documents: &[&RawValue]) -> Message {
     Message {
         role: Role::User,
         parts: documents.iter().map(|raw| document::decode(raw)).collect(),
-        content: ContentForm::Item,
+        content: ContentForm::List,
         name: None,
         extras: Extras::default(),
         pointer: DOCUMENTS.to_owned(),
@@ -102,49 +104,41 @@ impl<'a> Conversation<'a> {
     }
 
     fn push(&mut self, message: &'a Message, crossing: &mut Crossing<'_>) {
-        let before = (crossing.losses.len(), self.turns.len(), self.documents.len());
+        let before = (crossing.losses.len(), self.turns.len());
         let mut pieces = Vec::with_capacity(message.parts.len());
+        let mut documents = Vec::new();
         for (at, part) in message.parts.iter().enumerate() {
-            let piece = Piece { part, place: part_pointer(self.source, message, at) };
+            let piece = Piece { part: Cow::Borrowed(part), place: part_pointer(self.source, message, at) };
             if matches!(part.kind, PartKind::ToolResult(_)) {
                 self.turns.push(Turn { role: Role::Tool, head: message, pieces: vec![piece] });
-            } else if crossing.native || self.crosses(&piece, message.role, crossing) {
+            } else if crossing.native {
+                pieces.push(piece);
+            } else if document::of(part).is_some() {
+                documents.push((part, piece));
+            } else if crosses(&piece, message.role, crossing) {
                 pieces.push(piece);
             }
+        }
+        if pieces.is_empty() {
+            pieces.extend(documents.into_iter().map(|(part, piece)| as_text(part, piece, crossing)));
+        } else {
+            documents.into_iter().for_each(|(part, piece)| self.set_aside(part, &piece, crossing));
         }
         lose_message_fields(message, crossing);
         let answers = self.turns.len() > before.1;
         if !pieces.is_empty() || (crossing.native && !answers) {
             self.speak(message, pieces, crossing.native);
-        } else if (crossing.losses.len(), self.turns.len(), self.documents.len()) == before {
+        } else if (crossing.losses.len(), self.turns.len()) == before {
             crossing.losses.push(&message.pointer, "cohere_chat refuses an empty message");
         }
     }
 
-    /// Can this part be said in its message? If not, the loss is noted; only nothing at all is lost in silence.
-    fn crosses(&mut self, piece: &Piece<'a>, role: Role, crossing: &mut Crossing<'_>) -> bool {
-        if is_void(piece.part) {
-            return false;
-        }
-        if document::of(piece.part).is_some() {
-            if piece.place != DOCUMENTS {
-                crossing.losses.push(&piece.place, "said among the documents of the request");
-            }
-            super::content::lose_marks(piece.part, &|| piece.place.clone(), crossing);
-            crossing.lose_extras(&piece.part.extras, &|| piece.place.clone());
-            self.documents.push(piece.part);
-            return false;
-        }
-        let reason = match (&piece.part.kind, role) {
-            (PartKind::Image(_), Role::System | Role::Developer | Role::Assistant) => {
-                Some("cohere_chat takes images from the user only")
-            }
-            _ => obstacle(piece.part),
-        };
-        if let Some(reason) = reason {
-            crossing.losses.push(&piece.place, reason);
-        }
-        reason.is_none()
+    /// A document beside other words is one of the request's.
+    fn set_aside(&mut self, part: &'a Part, piece: &Piece<'_>, crossing: &mut Crossing<'_>) {
+        crossing.losses.push(&piece.place, "said among the documents of the request");
+        lose_marks(part, &|| piece.place.clone(), crossing);
+        crossing.lose_extras(&part.extras, &|| piece.place.clone());
+        self.documents.push(part);
     }
 
     /// One turn of the assistant is one message, though other dialects spell it as several items.
@@ -202,6 +196,33 @@ impl Turn<'_> {
         }
         sheet.end();
     }
+}
+
+/// Can this part be said in its message? If not, the loss is noted; only nothing at all is lost in silence.
+fn crosses(piece: &Piece<'_>, role: Role, crossing: &mut Crossing<'_>) -> bool {
+    if is_void(&piece.part) {
+        return false;
+    }
+    let reason = match (&piece.part.kind, role) {
+        (PartKind::Image(_), Role::System | Role::Developer | Role::Assistant) => {
+            Some("cohere_chat takes images from the user only")
+        }
+        _ => obstacle(&piece.part),
+    };
+    if let Some(reason) = reason {
+        crossing.losses.push(&piece.place, reason);
+    }
+    reason.is_none()
+}
+
+/// A document that is all its message says: its words are the message's.
+fn as_text<'a>(part: &'a Part, piece: Piece<'a>, crossing: &mut Crossing<'_>) -> Piece<'a> {
+    let Some(Media { source: MediaSource::Plain(text), name, .. }) = document::of(part) else { return piece };
+    if name.is_some() {
+        crossing.losses.push(format!("{}/title", piece.place), "a plain text document is sent as text");
+    }
+    let said = Part { kind: PartKind::Text(text.clone()), ..part.clone() };
+    Piece { part: Cow::Owned(said), place: piece.place }
 }
 
 fn word(role: Role) -> &'static str {

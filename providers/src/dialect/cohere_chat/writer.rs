@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::content;
 use super::message::{CITATIONS, is_plan};
-use super::reply::{ONE_CHOICE, encode_finish, write_id};
+use super::reply::{Held, ONE_CHOICE, encode_finish, write_id};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{citation, error, logprobs, usage};
 use crate::chat::{Extras, Raw};
@@ -27,6 +27,7 @@ pub(super) struct Writer {
     contents: u32,
     calls: u32,
     citations: u32,
+    refused: bool,
     /// The text so far, of which sources quote.
     answer: Text,
     /// Log-probabilities that wait for their text.
@@ -116,6 +117,7 @@ impl Writer {
                 Kind::Text(wire)
             }
             Block::Refusal => {
+                self.refused = true;
                 self.losses.push(place(index), content::NO_REFUSALS);
                 let wire = self.begin("text", &Extras::default(), index, out);
                 Kind::Text(wire)
@@ -313,11 +315,11 @@ impl Writer {
 
     fn stop(&mut self, total: Option<&Usage>, extras: &Extras, out: &mut Vec<u8>) {
         let (finish, end_extras) = self.end.take().unwrap_or_default();
-        let called = self.calls > 0;
+        let held = Held { call: self.calls > 0, refusal: self.refused };
         let mut crossing = Crossing { native: self.native, losses: &mut self.losses };
         frame(out, "message-end", |event| {
             let mut delta = Sheet::new(event.key("delta"));
-            encode_finish(&finish, called, &mut crossing, &mut delta);
+            encode_finish(&finish, held, &mut crossing, &mut delta);
             if let Some(usage) = total {
                 usage::encode(usage, delta.key("usage"));
             }

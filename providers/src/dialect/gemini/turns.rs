@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 
 use super::family::Family;
 use super::part::{self, Calls, Context, Names, media_behind, obstacle};
-use super::wire::{ContentWire, Crossing, OWN, Place, quoted, read};
+use super::wire::{ContentWire, Crossing, Place, quoted, read};
 use crate::chat::{ContentForm, Message, Part, PartKind, Role};
+use crate::dialect::raw::part_pointer;
 use crate::json::{self, Array, Object};
 use crate::{ChatRequest, Dialect, Malformed, Text};
 
@@ -264,30 +265,9 @@ impl Turn<'_> {
 }
 
 impl Piece<'_> {
-    /// A pointer into the caller's body. Calls, reasoning and refusals have fields of their own in OpenAI chat.
+    /// A pointer into the caller's body.
     fn place(&self, source: Dialect) -> String {
-        let pointer = &self.message.pointer;
-        let before = self.message.parts.iter().take(self.at);
-        match (&self.part.kind, source) {
-            (_, OWN) => format!("{pointer}/parts/{}", self.at),
-            (PartKind::ToolCall(_), Dialect::OpenAiChat) => {
-                let calls = before.filter(|part| matches!(part.kind, PartKind::ToolCall(_))).count();
-                format!("{pointer}/tool_calls/{calls}")
-            }
-            (PartKind::Thinking { .. } | PartKind::Redacted { .. }, Dialect::OpenAiChat) => {
-                format!("{pointer}/reasoning_content")
-            }
-            (PartKind::Refusal(_), Dialect::OpenAiChat) => format!("{pointer}/refusal"),
-            (PartKind::ToolResult(_), Dialect::OpenAiChat) => pointer.clone(),
-            _ if self.message.content == ContentForm::Plain => format!("{pointer}/content"),
-            (_, Dialect::OpenAiChat) => {
-                let content = before.filter(|part| {
-                    !matches!(part.kind, PartKind::ToolCall(_) | PartKind::Thinking { .. } | PartKind::Redacted { .. })
-                });
-                format!("{pointer}/content/{}", content.count())
-            }
-            _ => format!("{pointer}/content/{}", self.at),
-        }
+        part_pointer(source, self.message, self.at)
     }
 }
 

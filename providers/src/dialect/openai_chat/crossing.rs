@@ -110,6 +110,7 @@ impl<'a> Crossing<'a> {
         let place = |at: usize| match form {
             ContentForm::Parts => format!("{pointer}/{list}/{at}"),
             ContentForm::Item => pointer.to_owned(),
+            ContentForm::List => format!("{pointer}/{at}"),
             _ => format!("{pointer}/content"),
         };
         parts.iter().enumerate().filter_map(|(at, part)| self.part(part, &place(at))).collect()

@@ -101,7 +101,7 @@ fn remember_form(extras: &mut Extras, form: ContentForm, parts: &[Part]) {
         ContentForm::Plain if silent => extras.push("content", json::raw("\"\"".into())),
         ContentForm::Parts => extras.push("content", json::raw("[]".into())),
         ContentForm::Absent => extras.push("content", json::raw(ABSENT.into())),
-        ContentForm::Plain | ContentForm::Item => {}
+        ContentForm::Plain | ContentForm::Item | ContentForm::List => {}
     }
 }
 

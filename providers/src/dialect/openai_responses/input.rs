@@ -210,7 +210,10 @@ impl Items<'_, '_> {
                 Role::Assistant => "assistant",
             },
         );
-        let pointer = format!("{}/content", message.pointer);
+        let pointer = match message.content {
+            ContentForm::List => message.pointer.clone(),
+            _ => format!("{}/content", message.pointer),
+        };
         content::encode_content(sheet.key("content"), parts, (message.content, side), &pointer, crossing);
         sheet.extras(&quiet);
         if crossing.is_native() {
@@ -257,6 +260,7 @@ impl Items<'_, '_> {
 fn place(message: &Message, at: usize) -> String {
     match message.content {
         ContentForm::Item => message.pointer.clone(),
+        ContentForm::List => format!("{}/{at}", message.pointer),
         ContentForm::Parts => format!("{}/content/{at}", message.pointer),
         _ => format!("{}/content", message.pointer),
     }
