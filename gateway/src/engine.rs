@@ -21,6 +21,8 @@ pub mod models;
 pub mod names;
 pub mod observe;
 pub mod offer;
+pub mod order;
+pub mod passing;
 pub mod plan;
 pub mod prose;
 pub mod pump;
@@ -29,12 +31,13 @@ pub mod relay;
 pub mod select;
 pub mod stitch;
 pub mod translate;
+pub mod verbatim;
 
 use std::sync::Arc;
 
 use bifrost_policies::{Principal, identify, targets};
-use bifrost_providers::Dialect;
 use bifrost_providers::scan::Scan;
+use bifrost_providers::{Dialect, Malformed};
 use http::{HeaderValue, header};
 
 use crate::state::{Engine, State};
@@ -196,20 +199,26 @@ fn offer_tools(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Re
 
 /// What every chat dialect demands, said before any provider is asked.
 fn demand_chat(dialect: Dialect, scan: &Scan) -> Result<(), Refusal> {
-    use bifrost_providers::Malformed;
-    let missing = |pointer: &str, expected: &str| {
-        Err(Refusal::Malformed(Malformed { pointer: pointer.to_owned(), expected: expected.to_owned() }))
-    };
-    if scan.model.is_none() {
-        return missing("/model", "missing; expected the name of a model, such as openai/gpt-4o-mini");
-    }
-    if scan.model.as_ref().is_some_and(|model| !ask::is_model_name(&model.name)) {
-        return missing("/model", "expected the name of a model: one line of at most 512 bytes");
-    }
+    demand_model(scan)?;
     match conversation_field(dialect) {
         Some(pointer) if scan.messages.is_none() => missing(pointer, "missing; expected a list of messages"),
         _ => Ok(()),
     }
+}
+
+/// What everything that is routed by its model demands.
+fn demand_model(scan: &Scan) -> Result<(), Refusal> {
+    match &scan.model {
+        None => missing("/model", "missing; expected the name of a model, such as openai/gpt-4o-mini"),
+        Some(model) if !ask::is_model_name(&model.name) => {
+            missing("/model", "expected the name of a model: one line of at most 512 bytes")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn missing(pointer: &str, expected: &str) -> Result<(), Refusal> {
+    Err(Refusal::Malformed(Malformed { pointer: pointer.to_owned(), expected: expected.to_owned() }))
 }
 
 /// Where a dialect's requests must have their conversation. OpenAI's Responses may have it at the provider instead.

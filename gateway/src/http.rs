@@ -8,6 +8,7 @@ pub mod error;
 pub mod health;
 pub mod listen;
 pub mod models;
+pub mod orders;
 pub mod patience;
 pub mod routes;
 pub mod sse;
@@ -77,6 +78,8 @@ impl Surface {
         if let Found::Route(route) = found {
             return match route.serves {
                 Serves::Chat { .. } | Serves::Explain => chat::answer(engine, route, request, link).await,
+                Serves::Order(endpoint) => orders::answer(engine, route, endpoint, request, link).await,
+                Serves::Verbatim(kind) => orders::pass(engine, route, kind, request, link).await,
                 Serves::Models(dialect) => models::list(engine, &route, dialect, request).await,
             };
         }

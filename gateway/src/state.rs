@@ -123,6 +123,11 @@ impl ProviderState {
         self.rules.iter()
     }
 
+    /// Every key that is in use, in the order of the configuration.
+    pub fn usable_keys(&self) -> impl Iterator<Item = &KeyState> {
+        self.rules().zip(self.key_states()).filter(|(rule, _)| rule.enabled).map(|(_, key)| key)
+    }
+
     pub fn key_states(&self) -> impl Iterator<Item = &KeyState> {
         self.key_states.iter()
     }

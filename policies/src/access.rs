@@ -69,8 +69,8 @@ impl Principal {
         }
     }
 
-    /// Whether any grant names this provider.
-    pub(crate) fn may_use(&self, provider: &str) -> bool {
+    /// Whether any grant names this provider; always where there are no grants.
+    pub fn may_use(&self, provider: &str) -> bool {
         self.provider_grants.as_ref().is_none_or(|grants| grants.iter().any(|grant| grant.provider == provider))
     }
 }

@@ -1,4 +1,7 @@
 //! The operations of a provider: their names, methods and usual paths. A later operation is a variant and a row.
+//!
+//! An endpoint is a form, too: what a client sends to `/v2/embed` is Cohere's, whoever answers. Which endpoint of another
+//! provider can stand in for it is said by [`crate::mapped::shape`].
 
 use http::Method;
 
@@ -17,6 +20,40 @@ pub enum Endpoint {
     GenerateContent,
     /// Cohere's chat, version 2.
     CohereChat,
+    /// OpenAI's text completions, the legacy ones.
+    Completions,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// Cohere's embeddings, version 2.
+    CohereEmbed,
+    /// Google's embedding of one content.
+    EmbedContent,
+    /// Google's embeddings of many contents.
+    BatchEmbedContents,
+    /// Reranking as Jina began it, and servers of OpenAI's school copied it.
+    Rerank,
+    /// Cohere's reranking, version 2.
+    CohereRerank,
+    /// How many tokens a request of Anthropic's Messages has.
+    CountMessages,
+    /// How many tokens a request of OpenAI's Responses has.
+    CountInput,
+    /// How many tokens a request of Google's generateContent has.
+    CountContents,
+    /// Text to speech.
+    Speech,
+    /// Speech to text; the body is a form.
+    Transcriptions,
+    /// Speech to English text; the body is a form.
+    Translations,
+    ImageGenerations,
+    /// The body is a form.
+    ImageEdits,
+    /// The body is a form.
+    ImageVariations,
+    Moderations,
+    /// OpenAI's Responses: a conversation made shorter.
+    Compact,
     /// The models that a key may use.
     Models,
 }
@@ -28,11 +65,42 @@ struct Facts {
     path: &'static str,
     /// `request_type` of a whole and of a streamed answer.
     request_types: [&'static str; 2],
+    /// The dialects whose providers have it.
+    dialects: &'static [Dialect],
 }
 
+const OPENAI: &[Dialect] = &[Dialect::OpenAiChat, Dialect::OpenAiResponses];
+const GEMINI: &[Dialect] = &[Dialect::Gemini];
+const COHERE: &[Dialect] = &[Dialect::CohereChat];
+const ANTHROPIC: &[Dialect] = &[Dialect::AnthropicMessages];
+
 impl Endpoint {
-    pub const ALL: [Self; 6] =
-        [Self::ChatCompletions, Self::Responses, Self::Messages, Self::GenerateContent, Self::CohereChat, Self::Models];
+    pub const ALL: [Self; 24] = [
+        Self::ChatCompletions,
+        Self::Responses,
+        Self::Messages,
+        Self::GenerateContent,
+        Self::CohereChat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::CohereEmbed,
+        Self::EmbedContent,
+        Self::BatchEmbedContents,
+        Self::Rerank,
+        Self::CohereRerank,
+        Self::CountMessages,
+        Self::CountInput,
+        Self::CountContents,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
+        Self::ImageGenerations,
+        Self::ImageEdits,
+        Self::ImageVariations,
+        Self::Moderations,
+        Self::Compact,
+        Self::Models,
+    ];
 
     /// The endpoint that chat in this dialect goes to.
     pub fn chat(dialect: Dialect) -> Self {
@@ -47,7 +115,7 @@ impl Endpoint {
 
     /// Does a provider of this dialect have it?
     pub fn belongs_to(self, dialect: Dialect) -> bool {
-        self == Self::Models || self == Self::chat(dialect)
+        self == Self::Models || self.facts().dialects.contains(&dialect)
     }
 
     /// The gateway's own name of the operation (`extra_fields.request_type`, `request_path_overrides`, `allowed_requests`).
@@ -67,21 +135,79 @@ impl Endpoint {
     }
 
     fn facts(self) -> Facts {
-        let facts = |method, path, request_types| Facts { method, path, request_types };
+        let facts = |path, request_types, dialects| Facts { method: Method::POST, path, request_types, dialects };
         let chat = ["chat_completion", "chat_completion_stream"];
+        let (embedding, rerank, count) = (["embedding"; 2], ["rerank"; 2], ["count_tokens"; 2]);
         match self {
             // https://platform.openai.com/docs/api-reference/chat/create
-            Self::ChatCompletions => facts(Method::POST, "/v1/chat/completions", chat),
+            Self::ChatCompletions => facts("/v1/chat/completions", chat, &[Dialect::OpenAiChat]),
             // https://platform.openai.com/docs/api-reference/responses/create
-            Self::Responses => facts(Method::POST, "/v1/responses", ["responses", "responses_stream"]),
+            Self::Responses => facts("/v1/responses", ["responses", "responses_stream"], &[Dialect::OpenAiResponses]),
             // https://docs.anthropic.com/en/api/messages
-            Self::Messages => facts(Method::POST, "/v1/messages", chat),
+            Self::Messages => facts("/v1/messages", chat, ANTHROPIC),
             // https://ai.google.dev/api/generate-content
-            Self::GenerateContent => facts(Method::POST, "/v1beta/models/{model}:{operation}", chat),
+            Self::GenerateContent => facts("/v1beta/models/{model}:{operation}", chat, GEMINI),
             // https://docs.cohere.com/reference/chat
-            Self::CohereChat => facts(Method::POST, "/v2/chat", chat),
+            Self::CohereChat => facts("/v2/chat", chat, COHERE),
+            // https://platform.openai.com/docs/api-reference/completions/create
+            Self::Completions => facts("/v1/completions", ["text_completion", "text_completion_stream"], OPENAI),
+            // https://platform.openai.com/docs/api-reference/embeddings/create
+            Self::Embeddings => facts("/v1/embeddings", embedding, OPENAI),
+            // https://docs.cohere.com/reference/embed
+            Self::CohereEmbed => facts("/v2/embed", embedding, COHERE),
+            // https://ai.google.dev/api/embeddings
+            Self::EmbedContent => facts("/v1beta/models/{model}:embedContent", embedding, GEMINI),
+            Self::BatchEmbedContents => facts("/v1beta/models/{model}:batchEmbedContents", embedding, GEMINI),
+            // https://api.jina.ai/redoc, https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#re-rank-api
+            Self::Rerank => facts("/v1/rerank", rerank, OPENAI),
+            // https://docs.cohere.com/reference/rerank
+            Self::CohereRerank => facts("/v2/rerank", rerank, COHERE),
+            // https://docs.anthropic.com/en/api/messages-count-tokens
+            Self::CountMessages => facts("/v1/messages/count_tokens", count, ANTHROPIC),
+            // https://platform.openai.com/docs/api-reference/responses/input-tokens
+            Self::CountInput => facts("/v1/responses/input_tokens", count, OPENAI),
+            // https://ai.google.dev/api/tokens
+            Self::CountContents => facts("/v1beta/models/{model}:countTokens", count, GEMINI),
+            // https://platform.openai.com/docs/api-reference/audio
+            Self::Speech => facts("/v1/audio/speech", ["speech", "speech_stream"], OPENAI),
+            Self::Transcriptions => {
+                facts("/v1/audio/transcriptions", ["transcription", "transcription_stream"], OPENAI)
+            }
+            Self::Translations => facts("/v1/audio/translations", ["translation"; 2], OPENAI),
+            // https://platform.openai.com/docs/api-reference/images
+            Self::ImageGenerations => {
+                facts("/v1/images/generations", ["image_generation", "image_generation_stream"], OPENAI)
+            }
+            Self::ImageEdits => facts("/v1/images/edits", ["image_edit", "image_edit_stream"], OPENAI),
+            Self::ImageVariations => facts("/v1/images/variations", ["image_variation"; 2], OPENAI),
+            // https://platform.openai.com/docs/api-reference/moderations
+            Self::Moderations => facts("/v1/moderations", ["moderation"; 2], OPENAI),
+            // https://platform.openai.com/docs/api-reference/responses/compact
+            Self::Compact => facts("/v1/responses/compact", ["compaction"; 2], OPENAI),
             // https://platform.openai.com/docs/api-reference/models/list, https://docs.anthropic.com/en/api/models-list
-            Self::Models => facts(Method::GET, "/v1/models", ["list_models", "list_models"]),
+            Self::Models => Facts { method: Method::GET, ..facts("/v1/models", ["list_models"; 2], &[]) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chat_is_one_of_a_dialects_endpoints_and_no_path_stands_twice() {
+        for (at, endpoint) in Endpoint::ALL.into_iter().enumerate() {
+            assert!(Endpoint::ALL[..at].iter().all(|other| other.path() != endpoint.path()), "{endpoint:?}");
+        }
+        for dialect in [
+            Dialect::OpenAiChat,
+            Dialect::OpenAiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+            Dialect::CohereChat,
+        ] {
+            assert!(Endpoint::chat(dialect).belongs_to(dialect), "{dialect:?}");
+            assert!(Endpoint::Models.belongs_to(dialect), "{dialect:?}");
         }
     }
 }

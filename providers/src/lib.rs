@@ -17,6 +17,7 @@ pub mod family;
 pub mod framing;
 pub mod json;
 pub mod loss;
+pub mod multipart;
 pub mod provider;
 pub mod quirk;
 pub mod reply;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::auth::Credential;
 use crate::catalog::Row;
@@ -72,6 +72,8 @@ pub struct Provider {
     /// Headers that every request gets, configured ones included.
     fixed: HeaderMap,
     routes: Vec<Route>,
+    /// As configured, without a slash at its end.
+    base: String,
 }
 
 /// Where an endpoint is.
@@ -100,8 +102,24 @@ pub struct Outgoing<'a> {
     /// What [`forwardable`] let through of the client's headers, and what the gateway adds to that. Headers that are
     /// [`is_reserved`] are left out here too.
     pub forwarded: &'a HeaderMap,
+    /// Of a body that is no JSON.
+    pub content_type: Option<&'a HeaderValue>,
     pub body: Bytes,
     /// When it is sent, for credentials that sign.
+    pub now: SystemTime,
+}
+
+/// A request to be passed on to a path that is none of the table's.
+#[derive(Debug)]
+pub struct Passage<'a> {
+    pub method: Method,
+    /// Below the base URL, query included. Its version is left out where the base URL ends in one.
+    pub path: &'a str,
+    pub credential: Option<&'a Credential>,
+    /// As in [`Outgoing`].
+    pub forwarded: &'a HeaderMap,
+    pub content_type: Option<&'a HeaderValue>,
+    pub body: Bytes,
     pub now: SystemTime,
 }
 
@@ -121,6 +139,7 @@ impl Provider {
         Ok(Self {
             fixed: fixed_headers(&settings.extra_headers)?,
             routes,
+            base: base.trim_end_matches('/').to_owned(),
             name: settings.name,
             row: settings.row,
             keyless: settings.keyless || settings.row.keyless,
@@ -197,7 +216,7 @@ impl Provider {
 
     /// A ready request. Fails, as `Rejected`, only for an endpoint that this provider's dialect does not have.
     pub fn call(&self, outgoing: Outgoing<'_>) -> Result<Call, Box<Failure>> {
-        let Outgoing { endpoint, model, stream, credential, forwarded, body, now } = outgoing;
+        let Outgoing { endpoint, model, stream, credential, forwarded, content_type, body, now } = outgoing;
         let Some(route) = self.routes.iter().find(|route| route.endpoint == endpoint) else {
             let operation = endpoint.request_type(stream);
             let message = format!("{operation} is not supported by {} provider", self.name);
@@ -205,13 +224,39 @@ impl Provider {
         };
         let address = if stream { &route.streamed } else { &route.whole };
         let uri = address.filled(model, stream, credential)?;
-        let headers = self.headers(forwarded, stream);
+        let mut headers = self.headers(forwarded, stream);
+        if let Some(content_type) = content_type {
+            headers.insert(header::CONTENT_TYPE, content_type.clone());
+        }
         let timeouts = Timeouts { total: self.timeouts.total.filter(|_| !stream), ..self.timeouts };
         let mut call = Call { method: endpoint.method(), uri, headers, body, timeouts };
         if let Some(credential) = credential {
             credential.apply(&mut call, now);
         }
         Ok(call)
+    }
+
+    /// The same for a request that is passed on. Fails, as `Rejected`, where no URL comes of its path.
+    pub fn pass(&self, passage: Passage<'_>) -> Result<Call, Box<Failure>> {
+        let Passage { method, path, credential, forwarded, content_type, body, now } = passage;
+        let strange = |reason| Box::new(Failure::new(FailureKind::Rejected, reason));
+        let uri = join(&self.base, path).map_err(strange)?.filled("", false, credential)?;
+        let mut headers = self.headers(forwarded, false);
+        match content_type {
+            Some(content_type) => _ = headers.insert(header::CONTENT_TYPE, content_type.clone()),
+            None if body.is_empty() => _ = headers.remove(header::CONTENT_TYPE),
+            None => {}
+        }
+        let mut call = Call { method, uri, headers, body, timeouts: self.timeouts };
+        if let Some(credential) = credential {
+            credential.apply(&mut call, now);
+        }
+        Ok(call)
+    }
+
+    /// Does it have this operation?
+    pub fn has(&self, endpoint: Endpoint) -> bool {
+        self.routes.iter().any(|route| route.endpoint == endpoint)
     }
 
     /// Sends a call over this provider's connections.

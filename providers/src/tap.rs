@@ -19,6 +19,9 @@ mod cohere_chat;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
+mod spent;
+
+pub use spent::spent;
 
 /// Follows one relayed stream.
 #[derive(Debug)]

@@ -22,6 +22,9 @@ pub struct Reply {
 /// A growing body. It cannot fail: what goes wrong in the middle is an error event inside it.
 pub type StreamBody = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
 
+/// A body that is passed on.
+pub type PassedBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error> + Send>>;
+
 /// What the head of every stream says.
 pub fn mark_stream(headers: &mut HeaderMap, framing: Framing) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
@@ -35,6 +38,8 @@ pub enum ReplyBody {
     Whole(Bytes),
     /// A stream. Every chunk ends at the end of an event, so that a ping may stand between any two.
     Events(StreamBody),
+    /// Whatever a provider answers, as it comes. It may break off.
+    Passed(PassedBody),
 }
 
 impl std::fmt::Debug for ReplyBody {
@@ -42,6 +47,7 @@ impl std::fmt::Debug for ReplyBody {
         match self {
             Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Events(_) => f.write_str("Events"),
+            Self::Passed(_) => f.write_str("Passed"),
         }
     }
 }

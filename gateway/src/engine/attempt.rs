@@ -52,6 +52,7 @@ impl Errand for Plan {
             stream,
             credential: credential.as_deref(),
             forwarded,
+            content_type: None,
             body: prepared.body.clone(),
             now: SystemTime::now(),
         })?;

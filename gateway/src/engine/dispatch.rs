@@ -83,6 +83,17 @@ pub enum Source {
 }
 
 impl Served {
+    /// Of an answer that is passed on.
+    pub fn new(
+        (provider, upstream): (Arc<str>, Dialect),
+        lane: Lane,
+        losses: Losses,
+        (status, headers): (StatusCode, HeaderMap),
+        permit: Permit,
+    ) -> Self {
+        Self { provider, upstream, lane, hide_usage: false, losses, status, headers, permit: Some(permit) }
+    }
+
     /// Gives the place in the provider's queue back before the answer's account is closed: its content is here, and whoever
     /// runs tools now must not keep others (or the tools themselves) from asking the same provider.
     pub fn release(&mut self) {

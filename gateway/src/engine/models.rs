@@ -85,6 +85,7 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
         stream: false,
         credential: credential.as_deref(),
         forwarded: &HeaderMap::new(),
+        content_type: None,
         body: Bytes::new(),
         now: std::time::SystemTime::now(),
     };

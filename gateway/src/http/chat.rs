@@ -67,7 +67,7 @@ impl Route {
     fn dialect_of_chat(&self) -> Dialect {
         match self.serves {
             Serves::Chat { dialect, .. } => dialect,
-            Serves::Explain | Serves::Models(_) => self.dialect,
+            _ => self.dialect,
         }
     }
 
@@ -79,7 +79,7 @@ impl Route {
     }
 
     /// Reads a request of chat, whose model and framing the path may say.
-    fn read(&self, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
+    pub fn read(&self, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
         match (&self.named, self.serves) {
             (Some(model), serves) if self.dialect_of_chat() == Dialect::Gemini => {
                 let stream = matches!(serves, Serves::Chat { stream: Some(true), .. });
@@ -128,6 +128,7 @@ pub fn respond(reply: Reply) -> Response {
     let body = match reply.body {
         ReplyBody::Whole(bytes) => Body::from(bytes),
         ReplyBody::Events(stream) => Body::new(stream),
+        ReplyBody::Passed(body) => Body::new(body),
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;

@@ -4,6 +4,7 @@
 //! The sets (`/litellm`, ..) hold all mounts once more, for applications that were told to use one base URL for every SDK.
 
 use bifrost_providers::Dialect;
+use bifrost_providers::endpoint::Endpoint;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -18,8 +19,10 @@ pub struct Route {
     pub dialect: Dialect,
     /// The provider of a model that names none.
     pub default_provider: Option<&'static str>,
-    /// What stands in the path in place of the row's model or id, percent-decoded.
+    /// What stands in the path in place of the row's model, percent-decoded.
     pub named: Option<String>,
+    /// The path below a provider's base URL that stands for this one.
+    pub upstream: String,
 }
 
 /// What a row serves.
@@ -29,6 +32,10 @@ pub enum Serves {
     Chat { dialect: Dialect, stream: Option<bool> },
     /// What would become of such a chat request, in any dialect of the mount.
     Explain,
+    /// Something else that a model does.
+    Order(Endpoint),
+    /// What belongs to one provider's account, under the contract's name for it.
+    Verbatim(&'static str),
     /// The list of models in this dialect.
     Models(Dialect),
 }
@@ -51,6 +58,8 @@ struct Mount {
     rows: &'static [Row],
     dialect: Dialect,
     default_provider: Option<&'static str>,
+    /// The version of the API, as it stands in a provider's paths.
+    version: &'static str,
 }
 
 /// One route of a family, below its mount.
@@ -66,9 +75,11 @@ enum Path {
     Exact(&'static str),
     /// Between the two stands a model's name, slashes and all.
     Model(&'static str, &'static str),
+    /// This and everything below.
+    Tree(&'static str),
 }
 
-use Dialect::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
+use Dialect::{AnthropicMessages, CohereChat, Gemini, OpenAiChat, OpenAiResponses};
 
 /// <https://platform.openai.com/docs/api-reference>, without the version: SDKs disagree on who adds it.
 const OPENAI: &[Row] = &[
@@ -76,16 +87,58 @@ const OPENAI: &[Row] = &[
     post(Path::Exact("/responses"), chat(OpenAiResponses)),
     post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(OpenAiChat)),
+    post(Path::Exact("/embeddings"), Serves::Order(Endpoint::Embeddings)),
+    post(Path::Exact("/completions"), Serves::Order(Endpoint::Completions)),
+    post(Path::Exact("/rerank"), Serves::Order(Endpoint::Rerank)),
+    post(Path::Exact("/moderations"), Serves::Order(Endpoint::Moderations)),
+    post(Path::Exact("/audio/speech"), Serves::Order(Endpoint::Speech)),
+    post(Path::Exact("/audio/transcriptions"), Serves::Order(Endpoint::Transcriptions)),
+    post(Path::Exact("/audio/translations"), Serves::Order(Endpoint::Translations)),
+    post(Path::Exact("/images/generations"), Serves::Order(Endpoint::ImageGenerations)),
+    post(Path::Exact("/images/edits"), Serves::Order(Endpoint::ImageEdits)),
+    post(Path::Exact("/images/variations"), Serves::Order(Endpoint::ImageVariations)),
+    post(Path::Exact("/responses/input_tokens"), Serves::Order(Endpoint::CountInput)),
+    post(Path::Exact("/responses/compact"), Serves::Order(Endpoint::Compact)),
+    get(Path::Tree("/responses"), Serves::Verbatim("responses_control")),
+    post(Path::Tree("/responses"), Serves::Verbatim("responses_control")),
+    delete(Path::Tree("/responses"), Serves::Verbatim("responses_control")),
+    get(Path::Tree("/files"), Serves::Verbatim("file")),
+    post(Path::Tree("/files"), Serves::Verbatim("file")),
+    delete(Path::Tree("/files"), Serves::Verbatim("file")),
+    get(Path::Tree("/batches"), Serves::Verbatim("batch")),
+    post(Path::Tree("/batches"), Serves::Verbatim("batch")),
+    get(Path::Tree("/containers"), Serves::Verbatim("container")),
+    post(Path::Tree("/containers"), Serves::Verbatim("container")),
+    delete(Path::Tree("/containers"), Serves::Verbatim("container")),
+    get(Path::Tree("/videos"), Serves::Verbatim("video")),
+    post(Path::Tree("/videos"), Serves::Verbatim("video")),
+    delete(Path::Tree("/videos"), Serves::Verbatim("video")),
 ];
 
 /// <https://learn.microsoft.com/azure/ai-foundry/openai/reference>: the path names the deployment, and it alone.
-const AZURE_DEPLOYMENTS: &[Row] = &[post(Path::Model("/", "/chat/completions"), chat(OpenAiChat))];
+const AZURE_DEPLOYMENTS: &[Row] = &[
+    post(Path::Model("/", "/chat/completions"), chat(OpenAiChat)),
+    post(Path::Model("/", "/completions"), Serves::Order(Endpoint::Completions)),
+    post(Path::Model("/", "/embeddings"), Serves::Order(Endpoint::Embeddings)),
+    post(Path::Model("/", "/audio/speech"), Serves::Order(Endpoint::Speech)),
+    post(Path::Model("/", "/audio/transcriptions"), Serves::Order(Endpoint::Transcriptions)),
+    post(Path::Model("/", "/audio/translations"), Serves::Order(Endpoint::Translations)),
+    post(Path::Model("/", "/images/generations"), Serves::Order(Endpoint::ImageGenerations)),
+    post(Path::Model("/", "/images/edits"), Serves::Order(Endpoint::ImageEdits)),
+];
 
 /// <https://docs.anthropic.com/en/api/overview>
 const ANTHROPIC: &[Row] = &[
     post(Path::Exact("/messages"), chat(AnthropicMessages)),
     post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(AnthropicMessages)),
+    post(Path::Exact("/messages/count_tokens"), Serves::Order(Endpoint::CountMessages)),
+    get(Path::Tree("/messages/batches"), Serves::Verbatim("batch")),
+    post(Path::Tree("/messages/batches"), Serves::Verbatim("batch")),
+    delete(Path::Tree("/messages/batches"), Serves::Verbatim("batch")),
+    get(Path::Tree("/files"), Serves::Verbatim("file")),
+    post(Path::Tree("/files"), Serves::Verbatim("file")),
+    delete(Path::Tree("/files"), Serves::Verbatim("file")),
 ];
 
 /// <https://ai.google.dev/api>
@@ -94,10 +147,39 @@ const GENAI: &[Row] = &[
     post(Path::Model("/models/", ":streamGenerateContent"), Serves::Chat { dialect: Gemini, stream: Some(true) }),
     post(Path::Model("/models/", ":explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(Gemini)),
+    post(Path::Model("/models/", ":countTokens"), Serves::Order(Endpoint::CountContents)),
+    post(Path::Model("/models/", ":embedContent"), Serves::Order(Endpoint::EmbedContent)),
+    post(Path::Model("/models/", ":batchEmbedContents"), Serves::Order(Endpoint::BatchEmbedContents)),
+    get(Path::Tree("/files"), Serves::Verbatim("file")),
+    post(Path::Tree("/files"), Serves::Verbatim("file")),
+    delete(Path::Tree("/files"), Serves::Verbatim("file")),
+    get(Path::Tree("/cachedContents"), Serves::Verbatim("cached_content")),
+    post(Path::Tree("/cachedContents"), Serves::Verbatim("cached_content")),
+    delete(Path::Tree("/cachedContents"), Serves::Verbatim("cached_content")),
+];
+
+/// <https://docs.cohere.com/reference/about>
+const COHERE: &[Row] = &[
+    post(Path::Exact("/chat"), chat(CohereChat)),
+    post(Path::Exact("/explain"), Serves::Explain),
+    post(Path::Exact("/embed"), Serves::Order(Endpoint::CohereEmbed)),
+    post(Path::Exact("/rerank"), Serves::Order(Endpoint::CohereRerank)),
+];
+
+/// What Cohere left in its first version.
+const COHERE_V1: &[Row] = &[
+    post(Path::Exact("/tokenize"), Serves::Verbatim("tokenize")),
+    post(Path::Exact("/detokenize"), Serves::Verbatim("tokenize")),
 ];
 
 /// Without a prefix: models name their provider.
-const ROOT: &[Mount] = &[openai("/v1", None), anthropic("/v1", Some("anthropic")), genai("/v1"), genai("/v1beta")];
+const ROOT: &[Mount] = &[
+    openai("/v1", None),
+    anthropic("/v1", Some("anthropic")),
+    genai("/v1", "/v1"),
+    genai("/v1beta", "/v1beta"),
+    cohere("/v2", "/v2", COHERE),
+];
 
 /// Directly below a set: as a client of OpenAI would have it.
 const SET_ROOT: &[Mount] = &[openai("/v1", Some("openai")), openai("", Some("openai"))];
@@ -111,27 +193,34 @@ const MOUNTS: &[Mount] = &[
     openai("/openai/v1", Some("openai")),
     openai("/openai", Some("openai")),
     anthropic("/anthropic/v1", Some("anthropic")),
-    genai("/genai/v1beta"),
-    genai("/genai/v1"),
+    genai("/genai/v1beta", "/v1beta"),
+    genai("/genai/v1", "/v1"),
+    genai("/genai/upload/v1beta", "/upload/v1beta"),
+    cohere("/cohere/v2", "/v2", COHERE),
+    cohere("/cohere/v1", "/v1", COHERE_V1),
 ];
 
 /// One base URL for every SDK.
 const SETS: &[&str] = &["/litellm", "/langchain", "/pydanticai"];
 
 const fn openai(path: &'static str, default_provider: Option<&'static str>) -> Mount {
-    Mount { path, rows: OPENAI, dialect: OpenAiChat, default_provider }
+    Mount { path, rows: OPENAI, dialect: OpenAiChat, default_provider, version: "/v1" }
 }
 
 const fn azure_deployments(path: &'static str) -> Mount {
-    Mount { path, rows: AZURE_DEPLOYMENTS, dialect: OpenAiChat, default_provider: Some("azure") }
+    Mount { path, rows: AZURE_DEPLOYMENTS, dialect: OpenAiChat, default_provider: Some("azure"), version: "" }
 }
 
 const fn anthropic(path: &'static str, default_provider: Option<&'static str>) -> Mount {
-    Mount { path, rows: ANTHROPIC, dialect: AnthropicMessages, default_provider }
+    Mount { path, rows: ANTHROPIC, dialect: AnthropicMessages, default_provider, version: "/v1" }
 }
 
-const fn genai(path: &'static str) -> Mount {
-    Mount { path, rows: GENAI, dialect: Gemini, default_provider: Some("gemini") }
+const fn genai(path: &'static str, version: &'static str) -> Mount {
+    Mount { path, rows: GENAI, dialect: Gemini, default_provider: Some("gemini"), version }
+}
+
+const fn cohere(path: &'static str, version: &'static str, rows: &'static [Row]) -> Mount {
+    Mount { path, rows, dialect: CohereChat, default_provider: Some("cohere"), version }
 }
 
 const fn chat(dialect: Dialect) -> Serves {
@@ -142,6 +231,10 @@ const fn post(path: Path, serves: Serves) -> Row {
     Row { method: Method::POST, path, serves }
 }
 
+const fn delete(path: Path, serves: Serves) -> Row {
+    Row { method: Method::DELETE, path, serves }
+}
+
 const fn get(path: Path, serves: Serves) -> Row {
     Row { method: Method::GET, path, serves }
 }
@@ -149,12 +242,16 @@ const fn get(path: Path, serves: Serves) -> Row {
 /// Looks a request up.
 pub fn find(method: &Method, path: &str) -> Found {
     let mut other = Found::Nothing;
-    for Fit { name, mount, row, named } in fitting(path) {
+    for Fit { name, mount, row, named, rest } in fitting(path) {
         let Ok(named) = percent_decode_str(named).decode_utf8() else { continue };
         if row.method == *method {
             let named = (!named.is_empty()).then(|| named.into_owned());
             let Mount { dialect, default_provider, .. } = *mount;
-            return Found::Route(Route { name, serves: row.serves, dialect, default_provider, named });
+            let upstream = match row.serves {
+                Serves::Verbatim(_) => format!("{}{rest}", mount.version),
+                _ => String::new(),
+            };
+            return Found::Route(Route { name, serves: row.serves, dialect, default_provider, named, upstream });
         }
         match &mut other {
             Found::OtherMethod { allowed, .. } => allowed.push(row.method.clone()),
@@ -178,6 +275,8 @@ struct Fit<'p> {
     row: &'static Row,
     /// What stands in the open place; empty where there is none.
     named: &'p str,
+    /// The path below the mount.
+    rest: &'p str,
 }
 
 fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
@@ -188,7 +287,7 @@ fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
         mount.rows.iter().filter_map(move |row| {
             let named = row.path.fits(rest)?;
             let name = RouteName(row.path.name(set, mount.path));
-            Some(Fit { name, mount, row, named })
+            Some(Fit { name, mount, row, named, rest })
         })
     })
 }
@@ -209,6 +308,7 @@ impl Path {
         match self {
             Self::Exact(exact) => (path == exact).then_some(""),
             Self::Model(head, tail) => path.strip_prefix(head)?.strip_suffix(tail).filter(|model| !model.is_empty()),
+            Self::Tree(head) => is_plain(path.strip_prefix(head)?).then_some(""),
         }
     }
 
@@ -216,8 +316,18 @@ impl Path {
         match self {
             Self::Exact(path) => [set, mount, path, "", ""],
             Self::Model(head, tail) => [set, mount, head, "{model}", tail],
+            Self::Tree(head) => [set, mount, head, "/*", ""],
         }
     }
+}
+
+/// Nothing, or segments that every server reads alike: a path that is passed on must not lead out of where it began.
+fn is_plain(below: &str) -> bool {
+    let plain = |segment: &str| {
+        let characters = segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte));
+        characters && !segment.is_empty() && !segment.bytes().all(|byte| byte == b'.')
+    };
+    below.is_empty() || below.strip_prefix('/').is_some_and(|segments| segments.split('/').all(plain))
 }
 
 #[cfg(test)]

@@ -54,7 +54,16 @@ fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
     let endpoint = Endpoint::chat(provider.dialect());
     let body = Bytes::from_static(b"{}");
     provider
-        .call(Outgoing { endpoint, model: "m", stream, credential: Some(&credential), forwarded, body, now: NOW })
+        .call(Outgoing {
+            endpoint,
+            model: "m",
+            stream,
+            credential: Some(&credential),
+            forwarded,
+            content_type: None,
+            body,
+            now: NOW,
+        })
         .unwrap()
 }
 
@@ -181,7 +190,16 @@ fn gem_key_never_in_url_or_log() {
     let call = |model, stream| {
         let (endpoint, body, forwarded) = (Endpoint::chat(provider.dialect()), Bytes::new(), &HeaderMap::new());
         provider
-            .call(Outgoing { endpoint, model, stream, credential: Some(&credential), forwarded, body, now: NOW })
+            .call(Outgoing {
+                endpoint,
+                model,
+                stream,
+                credential: Some(&credential),
+                forwarded,
+                content_type: None,
+                body,
+                now: NOW,
+            })
             .unwrap()
     };
     let base = "https://generativelanguage.googleapis.com/v1beta/models";
@@ -338,6 +356,7 @@ fn an_endpoint_of_another_dialect_is_refused() {
         credential: None,
         forwarded,
         body: Bytes::new(),
+        content_type: None,
         now: NOW,
     };
     let failure = provider.call(outgoing).unwrap_err();
@@ -352,6 +371,7 @@ fn an_endpoint_of_another_dialect_is_refused() {
         credential: None,
         forwarded,
         body: Bytes::new(),
+        content_type: None,
         now: NOW,
     };
     assert_eq!(provider.call(outgoing).unwrap().method, http::Method::GET);

@@ -151,15 +151,14 @@ fn encode_choice(request: &ChatRequest, any: bool, alone: bool, sheet: &mut Shee
         crossing.lose("/parallel_tool_calls");
     }
     match &request.tool_choice {
-        // A model that may choose is told nothing.
-        None | Some(ToolChoice::Auto) => {}
         Some(ToolChoice::Foreign(OWN, raw)) => _ = sheet.raw(CHOICE, raw.get()),
         Some(ToolChoice::Foreign(..)) => crossing.lose(pointer),
         Some(ToolChoice::Required | ToolChoice::Function(_)) if !any && !crossing.native => {
             crossing.losses.push(pointer, "there is no tool to choose");
         }
         Some(ToolChoice::None) if any || crossing.native => _ = sheet.str(CHOICE, NONE),
-        Some(ToolChoice::None) => {}
+        // A model that may choose is told nothing, and neither is one that has no tools.
+        None | Some(ToolChoice::Auto | ToolChoice::None) => {}
         Some(ToolChoice::Required) => _ = sheet.str(CHOICE, REQUIRED),
         Some(ToolChoice::Function(_)) => {
             let reason = if alone {

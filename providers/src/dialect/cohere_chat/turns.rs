@@ -122,7 +122,9 @@ impl<'a> Conversation<'a> {
         if pieces.is_empty() {
             pieces.extend(documents.into_iter().map(|(part, piece)| as_text(part, piece, crossing)));
         } else {
-            documents.into_iter().for_each(|(part, piece)| self.set_aside(part, &piece, crossing));
+            for (part, piece) in documents {
+                self.set_aside(part, &piece, crossing);
+            }
         }
         lose_message_fields(message, crossing);
         let answers = self.turns.len() > before.1;
