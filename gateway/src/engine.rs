@@ -221,12 +221,13 @@ fn missing(pointer: &str, expected: &str) -> Result<(), Refusal> {
     Err(Refusal::Malformed(Malformed { pointer: pointer.to_owned(), expected: expected.to_owned() }))
 }
 
-/// Where a dialect's requests must have their conversation. OpenAI's Responses may have it at the provider instead.
+/// Where a dialect's requests must have their conversation. OpenAI's Responses may have it at the provider instead, and Bedrock's a
+/// prompt that is kept there.
 fn conversation_field(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::OpenAiChat | Dialect::AnthropicMessages | Dialect::CohereChat => Some("/messages"),
         Dialect::Gemini => Some("/contents"),
-        Dialect::OpenAiResponses => None,
+        Dialect::OpenAiResponses | Dialect::BedrockConverse => None,
     }
 }
 

@@ -201,6 +201,18 @@ const ROWS: &[Row] = &[
         quirks: &[],
         ..OPENAI_ALIKE
     },
+    // https://docs.aws.amazon.com/general/latest/gr/bedrock.html: inference and the list of models have hosts of their own. The
+    // region belongs to the key, as it is part of the signature.
+    Row {
+        name: "bedrock",
+        dialect: Dialect::BedrockConverse,
+        base_url: "https://bedrock-runtime.{region}.amazonaws.com",
+        paths: &[(Endpoint::Models, "https://bedrock.{region}.amazonaws.com/foundation-models")],
+        auth: AuthScheme::Sigv4("bedrock"),
+        key_env: &["AWS_BEARER_TOKEN_BEDROCK"],
+        quirks: &[],
+        ..OPENAI_ALIKE
+    },
     // https://console.groq.com/docs/openai: unknown message fields are refused, reasoning among them.
     Row {
         name: "groq",

@@ -1,14 +1,19 @@
 //! A dialect is a wire format. The same module serves a *client* that speaks it and a *provider* that speaks it.
 
+mod action;
 pub mod anthropic_messages;
+pub mod bedrock_converse;
 pub mod cohere_chat;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
+mod piece;
 mod raw;
 
+pub use action::Action;
+pub(crate) use action::{escaped, operation};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::event::ChatEvent;
 use crate::framing::Framing;
@@ -24,6 +29,8 @@ pub enum Dialect {
     Gemini,
     /// Cohere's chat, version 2.
     CohereChat,
+    /// Amazon Bedrock's Converse and `ConverseStream`.
+    BedrockConverse,
 }
 
 impl Dialect {
@@ -35,6 +42,7 @@ impl Dialect {
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
             Self::Gemini => &gemini::Gemini,
             Self::CohereChat => &cohere_chat::CohereChat,
+            Self::BedrockConverse => &bedrock_converse::BedrockConverse,
         }
     }
 
@@ -46,12 +54,18 @@ impl Dialect {
             Self::AnthropicMessages => "anthropic_messages",
             Self::Gemini => "gemini",
             Self::CohereChat => "cohere_chat",
+            Self::BedrockConverse => "bedrock_converse",
         }
     }
 
     /// How its streams are cut into events, unless a client asks for another framing.
     pub fn framing(self) -> Framing {
-        Framing::Sse
+        if self == Self::BedrockConverse { Framing::EventStream } else { Framing::Sse }
+    }
+
+    /// Do its requests say in the URL which model is asked, and whether for a stream? See [`Action`].
+    pub fn names_model_in_url(self) -> bool {
+        matches!(self, Self::Gemini | Self::BedrockConverse)
     }
 
     /// The field of a message that lists its parts: where a loss stood in the caller's body.
@@ -103,6 +117,12 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
     /// What a provider's error answer means. Never fails: an unreadable body is described as such. The caller sets
     /// `retry_after`, `headers` and `body` from the response.
     fn decode_error(&self, status: StatusCode, body: &[u8]) -> Failure;
+    /// What the headers of an error answer add to that. Most dialects say everything in the body.
+    fn read_error_headers(&self, _headers: &HeaderMap, _failure: &mut Failure) {}
+    /// The headers that belong to [`Codec::encode_error`]'s body.
+    fn error_headers(&self, _problem: &Problem) -> HeaderMap {
+        HeaderMap::new()
+    }
     /// Upstream frames to events.
     fn reader(&self) -> Box<dyn EventReader>;
     /// Events to client bytes.

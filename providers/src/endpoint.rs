@@ -20,6 +20,8 @@ pub enum Endpoint {
     GenerateContent,
     /// Cohere's chat, version 2.
     CohereChat,
+    /// Bedrock's Converse and `ConverseStream`.
+    Converse,
     /// OpenAI's text completions, the legacy ones.
     Completions,
     /// OpenAI's embeddings.
@@ -75,12 +77,13 @@ const COHERE: &[Dialect] = &[Dialect::CohereChat];
 const ANTHROPIC: &[Dialect] = &[Dialect::AnthropicMessages];
 
 impl Endpoint {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ChatCompletions,
         Self::Responses,
         Self::Messages,
         Self::GenerateContent,
         Self::CohereChat,
+        Self::Converse,
         Self::Completions,
         Self::Embeddings,
         Self::CohereEmbed,
@@ -110,6 +113,7 @@ impl Endpoint {
             Dialect::AnthropicMessages => Self::Messages,
             Dialect::Gemini => Self::GenerateContent,
             Dialect::CohereChat => Self::CohereChat,
+            Dialect::BedrockConverse => Self::Converse,
         }
     }
 
@@ -128,8 +132,8 @@ impl Endpoint {
         self.facts().method
     }
 
-    /// The usual path below a provider's base URL. `{model}` stands for the model, `{operation}` for Google's name of the
-    /// operation, which says whether the answer is a stream.
+    /// The usual path below a provider's base URL. `{model}` stands for the model, `{operation}` for the dialect's name of
+    /// the operation, which says whether the answer is a stream.
     pub fn path(self) -> &'static str {
         self.facts().path
     }
@@ -149,6 +153,8 @@ impl Endpoint {
             Self::GenerateContent => facts("/v1beta/models/{model}:{operation}", chat, GEMINI),
             // https://docs.cohere.com/reference/chat
             Self::CohereChat => facts("/v2/chat", chat, COHERE),
+            // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+            Self::Converse => facts("/model/{model}/{operation}", chat, &[Dialect::BedrockConverse]),
             // https://platform.openai.com/docs/api-reference/completions/create
             Self::Completions => facts("/v1/completions", ["text_completion", "text_completion_stream"], OPENAI),
             // https://platform.openai.com/docs/api-reference/embeddings/create

@@ -20,9 +20,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::auth::Credential;
 use crate::catalog::Row;
-use crate::dialect::gemini::Action;
+use crate::dialect::{escaped, operation};
 use crate::endpoint::Endpoint;
 use crate::failure::FailureKind;
+use crate::framing::Framing;
 use crate::quirk::Quirk;
 use crate::scan::{Scan, Splice};
 use crate::transport::{Answer, Call, Timeouts, Transport};
@@ -223,7 +224,7 @@ impl Provider {
             return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
         };
         let address = if stream { &route.streamed } else { &route.whole };
-        let uri = address.filled(model, stream, credential)?;
+        let uri = address.filled((endpoint, stream), model, credential)?;
         let mut headers = self.headers(forwarded, stream);
         if let Some(content_type) = content_type {
             headers.insert(header::CONTENT_TYPE, content_type.clone());
@@ -240,7 +241,7 @@ impl Provider {
     pub fn pass(&self, passage: Passage<'_>) -> Result<Call, Box<Failure>> {
         let Passage { method, path, credential, forwarded, content_type, body, now } = passage;
         let strange = |reason| Box::new(Failure::new(FailureKind::Rejected, reason));
-        let uri = join(&self.base, path).map_err(strange)?.filled("", false, credential)?;
+        let uri = join(&self.base, path).map_err(strange)?.filled((Endpoint::Models, false), "", credential)?;
         let mut headers = self.headers(forwarded, false);
         match content_type {
             Some(content_type) => _ = headers.insert(header::CONTENT_TYPE, content_type.clone()),
@@ -277,7 +278,12 @@ impl Provider {
         if self.row.dialect == Dialect::AnthropicMessages {
             headers.entry(headers::ANTHROPIC_VERSION).or_insert(DEFAULT_ANTHROPIC_VERSION);
         }
-        headers.insert(header::ACCEPT, if stream { ACCEPT_STREAM } else { ACCEPT_JSON });
+        let accept = match self.row.dialect.framing() {
+            _ if !stream => ACCEPT_JSON,
+            Framing::Sse | Framing::JsonArray => ACCEPT_STREAM,
+            Framing::EventStream => ACCEPT_EVENT_STREAM,
+        };
+        headers.insert(header::ACCEPT, accept);
         headers
     }
 }
@@ -285,6 +291,8 @@ impl Provider {
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bifrost/", env!("CARGO_PKG_VERSION")));
 const ACCEPT_JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream, application/json");
+const ACCEPT_EVENT_STREAM: HeaderValue =
+    HeaderValue::from_static("application/vnd.amazon.eventstream, application/json");
 /// The only version there is (<https://docs.anthropic.com/en/api/versioning>).
 const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
@@ -318,6 +326,8 @@ impl ProviderSettings {
 impl Route {
     fn new(endpoint: Endpoint, base: &str, settings: &ProviderSettings) -> Result<Self, ProviderError> {
         let usual = settings.row.paths.iter().find(|(of, _)| *of == endpoint).map_or(endpoint.path(), |(_, path)| path);
+        // A host of its own counts beside the row's own base only: whoever stands elsewhere has everything there.
+        let usual = if settings.base_url.is_some() { path_of(usual) } else { usual };
         let usual = settings.filled(usual);
         let overridden = |stream: bool| {
             let wanted = endpoint.request_type(stream);
@@ -335,6 +345,12 @@ impl Route {
     }
 }
 
+/// What follows the host of a whole URL; a path is one already.
+fn path_of(path_or_url: &str) -> &str {
+    let behind_scheme = path_or_url.split_once("://").map(|(_, rest)| rest);
+    behind_scheme.map_or(path_or_url, |rest| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"))
+}
+
 // === impl Address ===
 
 impl Address {
@@ -344,7 +360,12 @@ impl Address {
     }
 
     /// Most have no places and are only cloned.
-    fn filled(&self, model: &str, stream: bool, credential: Option<&Credential>) -> Result<Uri, Box<Failure>> {
+    fn filled(
+        &self,
+        (endpoint, stream): (Endpoint, bool),
+        model: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Uri, Box<Failure>> {
         let template = match self {
             Self::Fixed(uri) => return Ok(uri.clone()),
             Self::Template(template) => template.clone(),
@@ -352,8 +373,8 @@ impl Address {
         let template = credential.map_or(template.clone(), |credential| credential.fill(template));
         let predict = if stream { "streamRawPredict" } else { "rawPredict" };
         let filled = template
-            .replace("{model}", &Action::escaped(model))
-            .replace("{operation}", Action::operation(stream))
+            .replace("{model}", &escaped(model))
+            .replace("{operation}", &operation(endpoint, stream))
             .replace("{predict}", predict);
         let unaddressable = |_| {
             let message = match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {

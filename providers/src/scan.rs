@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memrchr;
+use serde_json::value::RawValue;
 
 use crate::Malformed;
 use crate::json::{Fault, Reader, utf8};
@@ -95,6 +96,17 @@ struct Entries<'a> {
     max_completion_tokens: Option<Entry<'a>>,
     max_output_tokens: Option<Entry<'a>>,
     twice: Option<String>,
+}
+
+// === impl Field ===
+
+impl Field {
+    /// Where a value stands in the body that it was read from, for fields whose key nobody changes.
+    pub(crate) fn of(value: &RawValue, body: &Bytes) -> Self {
+        let start = value.get().as_ptr().addr().saturating_sub(body.as_ptr().addr());
+        let value = start..start.saturating_add(value.get().len());
+        Self { entry: value.clone(), value }
+    }
 }
 
 // === impl Scan ===

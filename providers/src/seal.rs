@@ -5,6 +5,10 @@
 //! the canonical model, say nothing. The names of origins are those that OpenRouter's `format` field made common.
 
 use crate::Text;
+use crate::chat::{Part, PartKind};
+
+/// The field in which OpenRouter and its kind name the origin of reasoning (`anthropic-claude-v1`).
+const FORMAT: &str = "format";
 
 /// Whose seal it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,17 @@ pub fn open(marked: &Text) -> Option<(Origin, Text)> {
         let seal = marked.as_escaped().strip_prefix(origin.mark())?;
         Some((origin, Text::from_escaped(seal)))
     })
+}
+
+/// Did Anthropic's models seal this reasoning, as far as it says? They are served by several providers, and open each other's.
+pub(crate) fn is_anthropics(part: &Part) -> bool {
+    if let PartKind::Thinking { signature: Some(seal), .. } | PartKind::Redacted { data: seal } = &part.kind
+        && matches!(open(seal), Some((Origin::OpenAi | Origin::Google, _)))
+    {
+        return false;
+    }
+    let format = part.extras.find(FORMAT).and_then(Text::from_raw);
+    format.is_none_or(|format| format.as_escaped().starts_with("anthropic"))
 }
 
 /// Does a JSON body hold a string that begins with another origin's mark than OpenAI's own? Told from its bytes.

@@ -7,14 +7,15 @@
 use crate::chat::Raw;
 use crate::dialect::{Dialect, Frame};
 use crate::failure::{Failure, FailureKind};
+use crate::framing::Event;
 use crate::json::{Fault, Reader, utf8};
 use crate::reply::Usage;
-use crate::sse::Event;
 use crate::text::Text;
 use bytes::Bytes;
 use http::StatusCode;
 
 mod anthropic_messages;
+mod bedrock_converse;
 mod cohere_chat;
 mod gemini;
 mod openai_chat;
@@ -95,6 +96,7 @@ impl Tap {
             Dialect::AnthropicMessages => anthropic_messages::event(&event.frame, self.content, &mut self.facts),
             Dialect::Gemini => gemini::event(&event.frame, self.content, &mut self.facts),
             Dialect::CohereChat => cohere_chat::event(&event.frame, self.content, &mut self.facts),
+            Dialect::BedrockConverse => bedrock_converse::event(&event.frame, self.content, &mut self.facts),
         };
         match seen {
             Seen::Content | Seen::Finish => self.content = true,
@@ -144,6 +146,7 @@ pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
         Dialect::AnthropicMessages => anthropic_messages::whole(text),
         Dialect::Gemini => gemini::whole(text),
         Dialect::CohereChat => cohere_chat::whole(text),
+        Dialect::BedrockConverse => bedrock_converse::whole(text),
     });
     read.unwrap_or_else(|| Whole { error: Some(unreadable(dialect, body)), ..Whole::default() })
 }

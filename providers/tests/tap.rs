@@ -12,12 +12,14 @@ use serde_json::Value;
 #[path = "support/recorded.rs"]
 mod recorded;
 
-const SOURCES: [(&str, Dialect); 5] = [
+const SOURCES: [(&str, Dialect); 6] = [
     ("chat/completions", Dialect::OpenAiChat),
     ("/responses", Dialect::OpenAiResponses),
     ("/messages", Dialect::AnthropicMessages),
     ("enerateContent", Dialect::Gemini),
     ("/v2/chat", Dialect::CohereChat),
+    // Its streams are no text: see `bedrock_converse.rs`.
+    ("/converse", Dialect::BedrockConverse),
 ];
 
 /// The counts that are compared: input, output, cache read, cache write, reasoning.
@@ -65,6 +67,11 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
             let billed = |key: &str| latest(&format!("/billed_units/{key}")).unwrap_or(0);
             (billed("input_tokens"), billed("output_tokens"), None, None, latest("/tokens/reasoning_tokens"))
         }
+        Dialect::BedrockConverse => {
+            let (read, write) = (latest("/cacheReadInputTokens"), latest("/cacheWriteInputTokens"));
+            let input = latest("/inputTokens").unwrap_or(0) + read.unwrap_or(0) + write.unwrap_or(0);
+            (input, latest("/outputTokens").unwrap_or(0), read, write, None)
+        }
     })
 }
 
@@ -84,6 +91,7 @@ fn finish(data: &Value) -> Option<&str> {
         "/finish_reason",
         "/delta/stop_reason",
         "/stop_reason",
+        "/stopReason",
         "/candidates/0/finishReason",
         "/response/incomplete_details/reason",
         "/response/status",

@@ -59,6 +59,8 @@ pub struct Started<A = Source> {
 pub struct Served {
     pub provider: Arc<str>,
     pub upstream: Dialect,
+    /// The model that was asked, by the provider's name for it.
+    pub model: String,
     pub lane: Lane,
     pub hide_usage: bool,
     /// What the request lost on its way there.
@@ -91,7 +93,17 @@ impl Served {
         (status, headers): (StatusCode, HeaderMap),
         permit: Permit,
     ) -> Self {
-        Self { provider, upstream, lane, hide_usage: false, losses, status, headers, permit: Some(permit) }
+        Self {
+            provider,
+            upstream,
+            model: String::new(),
+            lane,
+            hide_usage: false,
+            losses,
+            status,
+            headers,
+            permit: Some(permit),
+        }
     }
 
     /// Gives the place in the provider's queue back before the answer's account is closed: its content is here, and whoever
@@ -250,6 +262,7 @@ impl<'a, E: Errand> Attempts<'a, E> {
         let served = Served {
             provider: self.target.provider.clone(),
             upstream: ready.site.dialect,
+            model: ready.site.model.to_owned(),
             lane,
             hide_usage,
             losses,

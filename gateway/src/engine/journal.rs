@@ -36,6 +36,7 @@ pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
         // Its clients see every call.
         Dialect::OpenAiResponses => &[],
         Dialect::AnthropicMessages => &[r#""tool_use""#],
+        Dialect::BedrockConverse => &[r#""toolUse""#],
         // Google reads either spelling of a field.
         Dialect::Gemini => &[r#""functionCall""#, r#""function_call""#],
     };

@@ -97,23 +97,22 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     }
     let body = answer.body.collect(MAX_LIST_BYTES).await.map_err(|failure| failure.to_string())?;
     let list: Value = serde_json::from_slice(&body).map_err(|fault| fault.to_string())?;
-    // Google's lists are called `models`, as Cohere's is, and, in its cloud, `publisherModels`.
-    let named = ["data", "models", "publisherModels"].iter().find_map(|name| list.get(name));
+    // Google's lists are called `models`, as Cohere's is, and, in its cloud, `publisherModels`; Amazon's `modelSummaries`.
+    let named = ["data", "models", "publisherModels", "modelSummaries"].iter().find_map(|name| list.get(name));
     let entries = named.and_then(Value::as_array).or_else(|| list.as_array());
     let entries = entries.ok_or("the answer holds no list of models")?;
     Ok(entries.iter().filter_map(|entry| model(name, entry)).collect())
 }
 
 /// One entry; what has no id is not a model. Google's is a resource name, `models/<id>` or `publishers/google/models/<id>`,
-/// Cohere's is the name itself.
+/// Cohere's is the name itself, Amazon's is called `modelId`.
 fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     let raw = entry.as_object()?.clone();
-    let id = match raw.get("id") {
-        Some(id) => id.as_str()?,
-        None => {
-            let name = raw.get("name")?.as_str()?;
-            name.rsplit_once("models/").map_or(name, |(_, id)| id)
-        }
+    let id = if let Some(id) = raw.get("id").or_else(|| raw.get("modelId")) {
+        id.as_str()?
+    } else {
+        let name = raw.get("name")?.as_str()?;
+        name.rsplit_once("models/").map_or(name, |(_, id)| id)
     };
     let id = id.to_owned();
     Some(Model { provider: provider.clone(), id, raw })

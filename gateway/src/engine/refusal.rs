@@ -191,13 +191,17 @@ impl Refusal {
     /// same dialect, because nothing says it better.
     pub fn reply(&self, dialect: Dialect, annex: Option<String>) -> Reply {
         let problem = self.problem(annex);
+        let mut headers = self.headers();
         let body = match self {
             Self::Failed { upstream, failure, .. } if *upstream == dialect && is_own_error(failure) => {
                 failure.body.clone()
             }
-            _ => Bytes::from(dialect.codec().encode_error(&problem)),
+            _ => {
+                headers.extend(dialect.codec().error_headers(&problem));
+                Bytes::from(dialect.codec().encode_error(&problem))
+            }
         };
-        let (status, headers) = (self.status(), self.headers());
+        let status = self.status();
         Reply { status, headers, body: ReplyBody::Whole(body), problem: Some(Box::new(problem)) }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::sse::Event;
+use bifrost_providers::framing::Event;
 use bifrost_providers::tap::Seen;
 use bifrost_providers::transport::Alarm;
 use bifrost_providers::{Dialect, Failure, Losses};
@@ -211,8 +211,9 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
     match dialect {
         Dialect::OpenAiChat | Dialect::CohereChat => b"data: [DONE]\n\n",
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        // The end of the body is the end; the last event of Responses is the response itself, for which nothing stands.
-        Dialect::OpenAiResponses | Dialect::Gemini => b"",
+        // The end of the body is the end; the last event of Responses is the response itself, for which nothing stands, and the
+        // last of Bedrock what it cost, which nobody but the provider knows.
+        Dialect::OpenAiResponses | Dialect::Gemini | Dialect::BedrockConverse => b"",
     }
 }
 
@@ -222,7 +223,7 @@ pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> B
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             with_annex(&body, |out| annex::write(out, grant, losses, None))
         }
-        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat => body,
+        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat | Dialect::BedrockConverse => body,
     }
 }
 

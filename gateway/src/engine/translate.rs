@@ -49,8 +49,18 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
 
 fn read_whole(served: &Served, source: Source) -> Result<ChatReply, Refusal> {
     match source {
-        Source::Whole { reply: Some(reply), .. } => Ok(*reply),
+        Source::Whole { reply: Some(mut reply), .. } => {
+            name_model(&mut reply.model, served);
+            Ok(*reply)
+        }
         _ => Err(failed(served, Failure::new(FailureKind::Unreadable, "an answer of another kind than was asked for"))),
+    }
+}
+
+/// Some dialects (Bedrock's) do not say which model answers; clients of the others are promised a name.
+fn name_model(model: &mut Text, served: &Served) {
+    if model.is_empty() {
+        *model = Text::from_plain(&served.model);
     }
 }
 
@@ -86,7 +96,9 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
             super::relay::with_annex(&Bytes::from(draft), |out| out.extend_from_slice(annex.as_bytes()))
         }
-        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat => Bytes::from(draft),
+        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat | Dialect::BedrockConverse => {
+            Bytes::from(draft)
+        }
     };
     let mut headers = served.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -168,7 +180,10 @@ async fn live_turn(
     let Started { served, source } = started;
     let mut fold = Fold::new();
     let mut take = |events: &mut Vec<ChatEvent>, stitch: &mut Stitch| {
-        for event in events.drain(..) {
+        for mut event in events.drain(..) {
+            if let ChatEvent::Start(start) = &mut event {
+                name_model(&mut start.model, &served);
+            }
             fold.push(&event);
             stitch.event(event, |name| if talk.hides(name) { Sight::Hidden } else { Sight::Shown });
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use bifrost_providers::dialect::gemini::Action;
+use bifrost_providers::dialect::Action;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::framing::Framing;
 use bifrost_providers::scan::{Scan, Splice};
@@ -81,9 +81,10 @@ impl Route {
     /// Reads a request of chat, whose model and framing the path may say.
     pub fn read(&self, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
         match (&self.named, self.serves) {
-            (Some(model), serves) if self.dialect_of_chat() == Dialect::Gemini => {
+            (Some(model), serves) if self.dialect_of_chat().names_model_in_url() => {
                 let stream = matches!(serves, Serves::Chat { stream: Some(true), .. });
-                let scan = Action { model: Cow::Borrowed(model), stream, sse: true }.scan(&body);
+                let action = Action { dialect: self.dialect_of_chat(), model: Cow::Borrowed(model), stream, sse: true };
+                let scan = action.scan(&body);
                 (body, scan)
             }
             (Some(model), _) => with_model(model, body),

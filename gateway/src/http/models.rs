@@ -38,6 +38,7 @@ async fn merged(engine: &Engine, dialect: Dialect, head: &Parts) -> Result<Respo
         Dialect::AnthropicMessages => anthropic(visible),
         Dialect::Gemini => gemini(visible),
         Dialect::CohereChat => cohere(visible),
+        Dialect::BedrockConverse => bedrock(visible),
     };
     Ok(super::json(StatusCode::OK, body.to_string()))
 }
@@ -88,6 +89,21 @@ fn cohere<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
         })
         .collect();
     json!({ "models": models })
+}
+
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_ListFoundationModels.html>
+fn bedrock<'a>(models: impl Iterator<Item = &'a Model>) -> Value {
+    let summaries: Vec<Value> = models
+        .map(|model| {
+            let mut entry = model.raw.clone();
+            entry.insert("modelId".into(), Value::String(model.name()));
+            entry.entry("modelName").or_insert_with(|| Value::String(model.id.clone()));
+            entry.entry("providerName").or_insert_with(|| Value::String(model.provider.to_string()));
+            entry.entry("responseStreamingSupported").or_insert_with(|| true.into());
+            Value::Object(entry)
+        })
+        .collect();
+    json!({ "modelSummaries": summaries })
 }
 
 /// <https://docs.anthropic.com/en/api/models-list>

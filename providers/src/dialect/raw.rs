@@ -99,3 +99,24 @@ pub(crate) fn arguments_object(arguments: &Text, custom: bool) -> Option<Raw> {
         _ => None,
     }
 }
+
+/// A text that is empty or only whitespace, which some providers refuse.
+pub(crate) fn is_blank(text: &Text) -> bool {
+    match text.as_escaped().bytes().next() {
+        None => true,
+        Some(b' ' | b'\\') => text.to_plain().trim().is_empty(),
+        Some(_) => false,
+    }
+}
+
+/// What can be kept of an id that is too long, or not of the allowed bytes, and a hash (64-bit FNV-1a, stable over releases) that
+/// keeps different ids different.
+pub(crate) fn mapped_id(id: &str, longest: usize, is_allowed: impl Fn(u8) -> bool) -> String {
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let room = longest.saturating_sub(17);
+    let kept: String =
+        id.bytes().take(room).map(|byte| if is_allowed(byte) { char::from(byte) } else { '_' }).collect();
+    format!("{kept}_{hash:016x}")
+}

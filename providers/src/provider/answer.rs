@@ -35,6 +35,7 @@ pub fn failure_of(
     } else {
         codec.decode_error(status, &body)
     };
+    codec.read_error_headers(headers, &mut failure);
     failure.status = failure.status.or(Some(status));
     failure.retry_after = retry_after(headers, now).or(failure.retry_after).or_else(|| {
         let limited = failure.kind == FailureKind::RateLimited;

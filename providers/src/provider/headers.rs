@@ -15,10 +15,20 @@ const FORWARDED_TO_ANTHROPIC: &[&str] = &[ANTHROPIC_BETA, ANTHROPIC_VERSION];
 const FORWARDED_TO_GEMINI: &[&str] = &[];
 /// None: Cohere's (`x-client-name`) names the application that a key is billed for, which is not the client's to choose.
 const FORWARDED_TO_COHERE: &[&str] = &[];
+/// None: whatever begins with `x-amz-` is part of a signature that the client cannot make.
+const FORWARDED_TO_BEDROCK: &[&str] = &[];
 const FORWARDED_TO_OPENAI: &[&str] = &["openai-beta", "openai-organization", "openai-project"];
 
 /// Answer headers that a client gets back: whom to ask, how much is left, when to come again.
-const RETURNED: &[&str] = &["request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry"];
+const RETURNED: &[&str] = &[
+    "request-id",
+    "x-request-id",
+    "x-amzn-requestid",
+    "x-amzn-errortype",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+];
 const RETURNED_PREFIXES: &[&str] = &["anthropic-", "openai-", "x-ratelimit-"];
 
 /// Connection and framing: the transport's alone (RFC 9110, 7.6.1).
@@ -39,7 +49,8 @@ const FRAMING: &[&str] = &[
 ];
 
 /// Credentials of whoever called the gateway.
-const CREDENTIALS: &[&str] = &["api-key", "authorization", "cookie", "set-cookie", "x-api-key", "x-goog-api-key"];
+const CREDENTIALS: &[&str] =
+    &["api-key", "authorization", "cookie", "set-cookie", "x-amz-security-token", "x-api-key", "x-goog-api-key"];
 /// The gateway's own headers, and the fingerprints that OpenAI's and Anthropic's SDKs leave.
 const RESERVED_PREFIXES: &[&str] = &["x-bf-", "x-stainless-"];
 
@@ -50,6 +61,7 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => FORWARDED_TO_OPENAI,
         Dialect::Gemini => FORWARDED_TO_GEMINI,
         Dialect::CohereChat => FORWARDED_TO_COHERE,
+        Dialect::BedrockConverse => FORWARDED_TO_BEDROCK,
     };
     pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use secrecy::SecretString;
 
 use super::*;
-use crate::auth::AuthScheme;
+use crate::auth::{AuthScheme, AwsKeys};
 use crate::catalog::{self, Of};
 use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
 use crate::family::Family;
@@ -85,6 +85,7 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
             "anthropic" => "https://api.anthropic.com/v1/messages",
             "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
             "cohere" => "https://api.cohere.com/v2/chat",
+            "bedrock" => "https://bedrock-runtime.us-east5.amazonaws.com/model/m/converse",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
             "mistral" => "https://api.mistral.ai/v1/chat/completions",
             "openrouter" => "https://openrouter.ai/api/v1/chat/completions",
@@ -176,10 +177,58 @@ fn a_base_url_with_or_without_version_gives_the_same_url() {
         ("deepseek", "https://api.deepseek.com/v1", "https://api.deepseek.com/v1/chat/completions"),
         ("anthropic", "http://localhost:7/v1", "http://localhost:7/v1/messages"),
         ("gemini", "http://localhost:7/v1beta", "http://localhost:7/v1beta/models/m:generateContent"),
+        ("bedrock", "http://localhost:7", "http://localhost:7/model/m/converse"),
     ] {
         let provider = Provider::new(ProviderSettings { base_url: Some(base.into()), ..settings(row) }).unwrap();
         assert_eq!(chat(&provider, false, &HeaderMap::new()).uri.to_string(), uri);
     }
+}
+
+/// The region is the key's, the list of models has a host of its own, and what is signed is what is sent.
+#[test]
+fn calls_to_bedrock_go_to_the_region_of_their_key_and_are_signed() {
+    let keys = AwsKeys {
+        access_key: "AKID".into(),
+        secret_key: "hush".into(),
+        session_token: None,
+        region: "us-east-1".into(),
+    };
+    let credential = Credential::aws(keys, "bedrock").unwrap();
+    let call = |base: Option<&str>, endpoint, stream| {
+        let settings = ProviderSettings { base_url: base.map(Into::into), places: vec![], ..settings("bedrock") };
+        let (model, forwarded, body) = ("us.meta.llama:0", &HeaderMap::new(), Bytes::new());
+        let credential = Some(&credential);
+        let outgoing = Outgoing { endpoint, model, stream, credential, forwarded, body, now: NOW };
+        Provider::new(settings).unwrap().call(outgoing).unwrap()
+    };
+    for (base, endpoint, stream, uri) in [
+        (
+            None,
+            Endpoint::Converse,
+            true,
+            "https://bedrock-runtime.us-east-1.amazonaws.com/model/us.meta.llama%3A0/converse-stream",
+        ),
+        (None, Endpoint::Models, false, "https://bedrock.us-east-1.amazonaws.com/foundation-models"),
+        (Some("http://localhost:7"), Endpoint::Models, false, "http://localhost:7/foundation-models"),
+        (
+            Some("https://vpce-1.bedrock-runtime.{region}.vpce.amazonaws.com"),
+            Endpoint::Converse,
+            false,
+            "https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com/model/us.meta.llama%3A0/converse",
+        ),
+    ] {
+        let call = call(base, endpoint, stream);
+        assert_eq!(call.uri, uri);
+        let authorization = call.headers["authorization"].to_str().unwrap();
+        assert!(authorization.contains("/us-east-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date,"));
+        assert_eq!(call.headers["x-amz-date"], "19700101T000000Z");
+        let accept = if stream { "application/vnd.amazon.eventstream, application/json" } else { "application/json" };
+        assert_eq!(call.headers["accept"], accept);
+    }
+    let provider = Provider::new(ProviderSettings { places: vec![], ..settings("bedrock") }).unwrap();
+    let (endpoint, forwarded, body) = (Endpoint::Converse, &HeaderMap::new(), Bytes::new());
+    let nowhere = Outgoing { endpoint, model: "m", stream: false, credential: None, forwarded, body, now: NOW };
+    assert!(provider.call(nowhere).unwrap_err().message.contains("says its region"));
 }
 
 /// The key is a header, whatever the model is called; model and framing stand in the URL.

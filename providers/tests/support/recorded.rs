@@ -37,8 +37,17 @@ impl Recording {
 
 /// Every recording whose request path ends in `suffix` (`chat/completions`, `/messages`), in a stable order. Says how many
 /// there are; says loudly where the folder is missing.
-#[expect(clippy::print_stderr, reason = "a test that replays traffic says how much, or that it was left out")]
 pub(crate) fn recordings(suffix: &str) -> Vec<Recording> {
+    found(suffix, parse)
+}
+
+/// The same for answers that are no text: their requests, and the bytes.
+pub(crate) fn binary_recordings(suffix: &str) -> Vec<(Recording, Vec<u8>)> {
+    found(suffix, parse_binary)
+}
+
+#[expect(clippy::print_stderr, reason = "a test that replays traffic says how much, or that it was left out")]
+fn found<T>(suffix: &str, parse: fn(&str, &str) -> Option<T>) -> Vec<T> {
     let folder = folder();
     let Ok(entries) = std::fs::read_dir(&folder) else {
         eprintln!("SKIPPED: no recorded traffic at {}; set RECORDED_TRAFFIC", folder.display());
@@ -65,10 +74,20 @@ fn folder() -> PathBuf {
 /// One line of a recording file, or `None` where it is of another path. Binary bodies are of no text dialect.
 fn parse(line: &str, suffix: &str) -> Option<Recording> {
     let line: Value = serde_json::from_str(line).expect("a recording is one JSON object a line");
+    recording(&line, suffix).filter(|_| line["response"].get("body_encoding").is_none())
+}
+
+fn parse_binary(line: &str, suffix: &str) -> Option<(Recording, Vec<u8>)> {
+    use base64::Engine as _;
+    let line: Value = serde_json::from_str(line).expect("a recording is one JSON object a line");
+    let recording = recording(&line, suffix).filter(|_| line["response"]["body_encoding"] == "base64")?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(&recording.response).expect("Base64");
+    Some((recording, bytes))
+}
+
+fn recording(line: &Value, suffix: &str) -> Option<Recording> {
     let (request, response) = (&line["request"], &line["response"]);
-    if !request["path"].as_str()?.ends_with(suffix) || response.get("body_encoding").is_some() {
-        return None;
-    }
+    request["path"].as_str()?.ends_with(suffix).then_some(())?;
     Some(Recording {
         name: line["name"].as_str()?.to_owned(),
         status: u16::try_from(response["status"].as_u64()?).ok()?,
@@ -82,6 +101,13 @@ fn body(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+#[test]
+fn binary_recordings_are_their_bytes() {
+    for (recording, bytes) in binary_recordings("/converse-stream") {
+        assert!(recording.is_ok() && !bytes.is_empty() && recording.request.starts_with('{'), "{}", recording.name);
     }
 }
 

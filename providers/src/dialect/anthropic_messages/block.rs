@@ -7,7 +7,7 @@ use super::wire::{
     ToolUseWire, fields_of, need, object_of, read, tag,
 };
 use crate::chat::{ContentForm, Extras, Media, MediaSource, Part, PartKind, Raw, ToolCall, ToolResult};
-use crate::dialect::raw::{RAW_ARGUMENTS, arguments_object, sniff};
+use crate::dialect::raw::{RAW_ARGUMENTS, arguments_object, is_blank, mapped_id, sniff};
 use crate::json::{self, Array, Object};
 use crate::{Malformed, Text};
 
@@ -153,15 +153,6 @@ pub(super) fn obstacle(part: &Part) -> Option<&'static str> {
     }
 }
 
-/// A text that is empty or only whitespace, which Anthropic refuses.
-pub(super) fn is_blank(text: &Text) -> bool {
-    match text.as_escaped().bytes().next() {
-        None => true,
-        Some(b' ' | b'\\') => text.to_plain().trim().is_empty(),
-        Some(_) => false,
-    }
-}
-
 /// Writes one part as a block. Parts with an [`obstacle`] are the caller's to leave out.
 pub(super) fn encode(part: &Part, place: Place<'_>, crossing: &mut Crossing<'_>, out: &mut Vec<u8>) {
     if let PartKind::Foreign(_, raw) = &part.kind {
@@ -295,7 +286,7 @@ fn write_id(object: &mut Object<'_>, key: &str, id: &Text, native: bool) {
     if native || is_valid_id(id.as_escaped()) {
         object.text(key, id);
     } else {
-        object.str(key, &mapped_id(&id.to_plain()));
+        object.str(key, &mapped_id(&id.to_plain(), LONGEST_ID, is_id_byte));
     }
 }
 
@@ -305,17 +296,6 @@ fn is_valid_id(id: &str) -> bool {
 
 fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-}
-
-/// What can be kept of the id, and a hash (64-bit FNV-1a, stable over releases) that keeps different ids different.
-fn mapped_id(id: &str) -> String {
-    let hash = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let room = LONGEST_ID - 17;
-    let kept: String =
-        id.bytes().take(room).map(|byte| if is_id_byte(byte) { char::from(byte) } else { '_' }).collect();
-    format!("{kept}_{hash:016x}")
 }
 
 // === Growing ===

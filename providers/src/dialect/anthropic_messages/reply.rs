@@ -2,10 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::block::{self, is_blank, obstacle};
+use super::block::{self, obstacle};
 use super::usage;
 use super::wire::{Crossing, NO_COUNTERPART, OWN, ReplyWire, need, overlay};
 use crate::chat::{Extras, PartKind};
+use crate::dialect::raw::is_blank;
 use crate::json::{self, Array, Object};
 use crate::reply::{Choice, Finish, FinishReason};
 use crate::{ChatReply, Losses, Malformed, Text};

@@ -344,7 +344,7 @@ fn encode_sampling(request: &ChatRequest, object: &mut Object<'_>, crossing: &mu
 }
 
 fn encode_stop(stop: &Stop, object: &mut Object<'_>, crossing: &mut Crossing<'_>) {
-    let usable = |text: &&Text| crossing.native || !super::block::is_blank(text);
+    let usable = |text: &&Text| crossing.native || !crate::dialect::raw::is_blank(text);
     let sequences: Vec<&Text> = stop.sequences.iter().filter(usable).collect();
     if sequences.len() < stop.sequences.len() {
         crossing.losses.push("/stop", "anthropic_messages refuses a stop sequence of whitespace");

@@ -4,12 +4,13 @@
 //! as the API demands: system text stands at the top level, roles alternate, every result of a turn's parallel calls stands
 //! first in *one* user turn, and what the API refuses (blank text, thinking without a signature) is left out.
 
-use super::block::{self, is_blank, obstacle};
+use super::block::{self, obstacle};
 use super::wire::{Crossing, NO_COUNTERPART};
 use crate::chat::{ContentForm, Message, Part, PartKind, Role};
-use crate::dialect::raw::part_pointer;
+use crate::dialect::piece::{Piece, pieces_of};
+use crate::dialect::raw::is_blank;
 use crate::json::{Array, Object};
-use crate::seal::{self, Origin};
+use crate::seal;
 use crate::{ChatRequest, Dialect, Text};
 
 /// Where a decoded top-level `system` stands.
@@ -17,9 +18,6 @@ pub(super) const SYSTEM: &str = "/system";
 
 /// What is said for the user where a conversation begins with the assistant, which the API refuses.
 const OPENER: &str = ".";
-
-/// The field in which OpenRouter and its kind name the origin of reasoning.
-const SEAL: &str = "format";
 
 /// A request's messages, arranged for this dialect.
 #[derive(Debug)]
@@ -38,15 +36,6 @@ struct Turn<'a> {
     head: &'a Message,
     pieces: Vec<Piece<'a>>,
     merged: bool,
-}
-
-/// A part and where it stood.
-#[derive(Clone, Copy, Debug)]
-struct Piece<'a> {
-    source: Dialect,
-    part: &'a Part,
-    message: &'a Message,
-    at: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -83,7 +72,7 @@ impl<'a> Conversation<'a> {
         };
         let before = crossing.losses.len();
         let pieces: Vec<Piece<'a>> =
-            pieces_of(self.source, message).filter(|piece| crossing.native || piece.crosses(crossing)).collect();
+            pieces_of(self.source, message).filter(|piece| crossing.native || crosses(piece, crossing)).collect();
         lose_message_fields(message, crossing);
         if pieces.is_empty() && !crossing.native {
             if crossing.losses.len() == before {
@@ -202,46 +191,23 @@ impl Turn<'_> {
     }
 }
 
-impl Piece<'_> {
-    /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
-    fn crosses(&self, crossing: &mut Crossing<'_>) -> bool {
-        let reason = match &self.part.kind {
-            PartKind::Text(text) if text.is_empty() => return false,
-            PartKind::Text(text) if is_blank(text) => Some("anthropic_messages refuses blank text"),
-            PartKind::Thinking { signature, .. } if signature.as_ref().is_none_or(Text::is_empty) => {
-                Some("thinking without a signature cannot be replayed")
-            }
-            PartKind::Thinking { .. } | PartKind::Redacted { .. } if !is_replayable(self.part) => {
-                Some("reasoning sealed by another provider cannot be replayed")
-            }
-            _ => obstacle(self.part),
-        };
-        if let Some(reason) = reason {
-            crossing.losses.push(self.place(), reason);
+/// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
+fn crosses(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
+    let reason = match &piece.part.kind {
+        PartKind::Text(text) if text.is_empty() => return false,
+        PartKind::Text(text) if is_blank(text) => Some("anthropic_messages refuses blank text"),
+        PartKind::Thinking { signature, .. } if signature.as_ref().is_none_or(Text::is_empty) => {
+            Some("thinking without a signature cannot be replayed")
         }
-        reason.is_none()
+        PartKind::Thinking { .. } | PartKind::Redacted { .. } if !seal::is_anthropics(piece.part) => {
+            Some("reasoning sealed by another provider cannot be replayed")
+        }
+        _ => obstacle(piece.part),
+    };
+    if let Some(reason) = reason {
+        crossing.losses.push(piece.place(), reason);
     }
-
-    /// A pointer into the caller's body.
-    fn place(&self) -> String {
-        part_pointer(self.source, self.message, self.at)
-    }
-}
-
-fn pieces_of(source: Dialect, message: &Message) -> impl Iterator<Item = Piece<'_>> {
-    (0..).zip(&message.parts).map(move |(at, part)| Piece { source, part, message, at })
-}
-
-/// Where reasoning says who sealed it (its seal itself, or `format`, as in `anthropic-claude-v1`), only Anthropic's own opens
-/// again.
-fn is_replayable(part: &Part) -> bool {
-    if let PartKind::Thinking { signature: Some(seal), .. } | PartKind::Redacted { data: seal } = &part.kind
-        && matches!(seal::open(seal), Some((Origin::OpenAi, _)))
-    {
-        return false;
-    }
-    let format = part.extras.find(SEAL).and_then(Text::from_raw);
-    format.is_none_or(|format| format.as_escaped().starts_with("anthropic"))
+    reason.is_none()
 }
 
 /// Does the API want this message in the turn before it? Our own clients' messages stay as they were; the results that the

@@ -1,13 +1,12 @@
 //! Google's generateContent, as the Gemini API and Vertex speak it.
 //!
 //! Sources of wire facts: the official SDK (`google-genai` 3.4, `types.py` and `models.py`), the API reference, and recorded
-//! traffic. The model and whether the answer is a stream stand in the URL, not in the body: see [`Action`]. What this dialect
+//! traffic. The model and whether the answer is a stream stand in the URL, not in the body: see [`Action`](crate::dialect::Action). What this dialect
 //! alone knows (built-in tools, safety settings, caches, grounding) is kept raw and goes back to it only.
 //!
 //! `request`, `config`, `tools`, `turns`, `part` and `media` map requests, `reply`, `usage`, `grounding` and `logprobs` replies, `reader` and
 //! `writer` streams, `error` errors; `schema` knows the two languages in which schemas are written, `family` what a model can.
 
-mod action;
 mod config;
 mod error;
 mod family;
@@ -28,8 +27,10 @@ mod writer;
 
 use http::StatusCode;
 
-pub use action::Action;
 pub(super) use config::BUDGETS;
+pub(crate) use scan::hint;
+
+pub use crate::dialect::Action;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
@@ -40,7 +41,7 @@ use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Lo
 pub struct Gemini;
 
 impl Codec for Gemini {
-    /// The body does not say which model is asked, nor whether for a stream: the caller sets both from the [`Action`].
+    /// The body does not say which model is asked, nor whether for a stream: the caller sets both from the [`Action`](crate::dialect::Action).
     fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed> {
         request::decode(body)
     }
