@@ -4,17 +4,19 @@
 //! [`Answer`] whose body still obeys the timers; every way this can go wrong is a [`Failure`] that names the timer, the
 //! peer or the rule. Dropping a [`Transport::send`] future or an [`AnswerBody`] cancels the exchange upstream.
 //!
-//! What it does *not* do: follow redirects, decompress, read the environment's proxies, or repeat a request that may have
+//! What it does *not* do: follow redirects, decompress, read the environment, or repeat a request that may have
 //! reached the server. Only a request that was never written, because its pooled connection had died, is sent again.
 
 mod alarm;
 mod body;
 mod connect;
 mod fault;
+mod proxy;
 mod tls;
 
 pub use alarm::Alarm;
 pub use body::AnswerBody;
+pub use proxy::ProxySettings;
 
 use std::cell::Cell;
 use std::fmt;
@@ -60,6 +62,8 @@ pub struct TransportSettings {
     /// Applied to literal addresses and to every address a name resolves to, at connect time, so that a name that changes
     /// its address between check and use gains nothing.
     pub address_allowed: AddressRule,
+    /// By way of whom.
+    pub proxy: Option<ProxySettings>,
     /// Separate pools, for programs that serve on threads with a runtime each: see [`use_shard`]. At least one.
     pub shards: usize,
 }

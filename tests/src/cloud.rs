@@ -108,7 +108,7 @@ impl Seen {
     }
 
     pub fn is_stream(&self) -> bool {
-        self.json()["stream"] == true || self.path.contains(":stream")
+        self.json().get("stream") == Some(&Value::Bool(true)) || self.path.contains(":stream")
     }
 }
 
@@ -121,7 +121,7 @@ impl Said {
 
     /// A stream of these `data:` events.
     pub fn events(events: &[Value]) -> Self {
-        let body = events.iter().map(|event| match event["type"].as_str() {
+        let body = events.iter().map(|event| match event.get("type").and_then(Value::as_str) {
             Some(kind) => format!("event: {kind}\ndata: {event}\n\n"),
             None => format!("data: {event}\n\n"),
         });

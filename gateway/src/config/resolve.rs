@@ -4,6 +4,7 @@
 
 mod keys;
 mod providers;
+mod proxy;
 mod tools;
 mod virtual_keys;
 

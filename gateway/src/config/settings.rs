@@ -130,8 +130,10 @@ pub struct ProviderSettings {
     pub enforce_http2: bool,
     /// Accept any certificate.
     pub insecure_skip_verify: bool,
-    /// A certificate authority to trust besides the system's, as PEM text.
+    /// Certificate authorities to trust besides the system's, as PEM text.
     pub ca_cert_pem: Option<SecretString>,
+    /// By way of whom the provider is reached.
+    pub proxy: Option<ProxySettings>,
     /// Allow addresses in private networks.
     pub allow_private_network: bool,
     /// Show the request as it was sent.
@@ -144,6 +146,17 @@ pub struct ProviderSettings {
     pub allowed_requests: Option<BTreeSet<String>>,
     /// Ask OpenAI not to store replies.
     pub disable_store: bool,
+}
+
+/// The proxies on the way to a provider: `http://` or `socks5://` URLs that may hold a user and a password.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// To providers without TLS.
+    pub http: Option<SecretString>,
+    /// To providers with TLS.
+    pub https: Option<SecretString>,
+    /// Who is reached without, in the form of `NO_PROXY`.
+    pub except: String,
 }
 
 /// How long to wait for a provider.

@@ -296,6 +296,43 @@ fn without_a_file_the_usual_variables_make_providers() {
     assert!(bare.providers.is_empty() && bare.warnings[0].contains("OPENAI_API_KEY, NO_KEY, NOT_SET"));
 }
 
+/// HTTP proxy and exceptions as the settings have them.
+fn proxy(config: &str, environment: config::Environment<'_>) -> Option<[String; 3]> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    std::fs::write(
+        &path,
+        format!(r#"{{"providers":{{"openai":{{"keys":[{{"value":"k"}}],"proxy_config":{config}}}}}}}"#),
+    )
+    .unwrap();
+    let settings = config::load(&path, environment).unwrap_or_else(|error| panic!("{error}"));
+    let proxy = settings.providers[0].proxy.clone()?;
+    let url = |url: Option<secrecy::SecretString>| url.map(|url| url.expose_secret().to_owned()).unwrap_or_default();
+    Some([url(proxy.http), url(proxy.https), proxy.except])
+}
+
+#[test]
+fn proxies_come_from_the_file_or_from_the_environment() {
+    let none = |_: &str| None;
+    assert_eq!(proxy(r#"{"type":"none","url":"http://p"}"#, &none), None);
+    assert_eq!(proxy(r#"{"type":"environment"}"#, &none), None);
+    let http = r#"{"type":"http","url":"http://p:3128","username":"us@er","password":"pa:ss"}"#;
+    let expected = "http://us%40er:pa%3Ass@p:3128";
+    assert_eq!(proxy(http, &none).unwrap(), [expected, expected, ""]);
+    let socks = r#"{"url":"socks5://p:1080","username":"u"}"#;
+    assert_eq!(proxy(socks, &none).unwrap(), ["socks5://u@p:1080", "socks5://u@p:1080", ""]);
+    let from = |pairs: &[(&'static str, &'static str)]| {
+        let pairs = pairs.to_vec();
+        let variable = move |name: &str| pairs.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
+        proxy(r#"{"type":"environment"}"#, &variable).unwrap()
+    };
+    assert_eq!(
+        from(&[("https_proxy", "http://small"), ("HTTPS_PROXY", "http://big"), ("NO_PROXY", "a,b")]),
+        ["", "http://small", "a,b"]
+    );
+    assert_eq!(from(&[("ALL_PROXY", "p:3128"), ("HTTP_PROXY", "http://h")]), ["http://h", "http://p:3128", ""]);
+}
+
 #[test]
 fn strangers_are_warned_about() {
     for (host, warned) in
@@ -312,7 +349,9 @@ fn strangers_are_warned_about() {
 fn no_secret_is_ever_printed() {
     let text = r#"{"encryption_key":"CANARY",
         "providers":{"openai":{"keys":[{"value":"CANARY"}],"network_config":{"extra_headers":{"x-a":"CANARY"},"ca_cert_pem":"CANARY"},
-            "proxy_config":{"type":"http","url":"CANARY","password":"CANARY"}},
+            "proxy_config":{"type":"http","url":"http://u:CANARY@p","password":"CANARY"}},
+            "azure":{"keys":[{"value":"CANARY","azure_key_config":{"endpoint":"https://r","client_id":"a","tenant_id":"t","client_secret":"CANARY"}}]},
+            "vertex":{"keys":[{"vertex_key_config":{"project_id":"p","region":"r","auth_credentials":"CANARY"}}]},
             "bedrock":{"keys":[{"value":"CANARY","bedrock_key_config":{"secret_key":"CANARY"}}]}},
         "mcp":{"client_configs":[
             {"name":"a","connection_type":"http","connection_string":"https://x.example/?k=CANARY","headers":{"x-a":"CANARY"}},

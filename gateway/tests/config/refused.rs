@@ -329,3 +329,34 @@ fn accounts_on_clouds_that_cannot_work_have_their_line() {
         assert!(told.contains(says), "{config}\n{told}");
     }
 }
+
+#[test]
+fn proxies_that_cannot_work_have_their_line() {
+    let of = |proxy: &str| {
+        format!("{{\"providers\":{{\"openai\":{{\"keys\":[{{\"value\":\"k\"}}],\n\"proxy_config\":{proxy}}}}}}}")
+    };
+    let at = |rest: &str| format!("c.json:2:{rest}");
+    for (proxy, complaint) in [
+        (
+            r#"{"type":"http"}"#,
+            at("1: /providers/openai/proxy_config: the key `url` is missing, such as `http://proxy.internal:3128`"),
+        ),
+        (
+            r#"{"url":"https://p:3128"}"#,
+            at(
+                "23: /providers/openai/proxy_config/url: expected a proxy's address, such as `http://proxy.internal:3128` or \
+                `socks5://proxy.internal:1080`",
+            ),
+        ),
+        (
+            r#"{"type":"socks5","url":"http://p:3128"}"#,
+            at("39: /providers/openai/proxy_config/url: the URL is of another kind of proxy than `type` says"),
+        ),
+        (
+            r#"{"url":"env.NO_PROXY"}"#,
+            at("23: /providers/openai/proxy_config/url: environment variable `NO_PROXY` is not set"),
+        ),
+    ] {
+        assert_eq!(complaints("c.json", &of(proxy)).trim(), complaint, "{proxy}");
+    }
+}

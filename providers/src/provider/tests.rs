@@ -22,6 +22,7 @@ fn settings(row: &str) -> ProviderSettings {
         ca_cert_pem: None,
         insecure_skip_verify: true,
         address_allowed: Arc::new(|_| true),
+        proxy: None,
         shards: 1,
     });
     ProviderSettings {

@@ -17,25 +17,26 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::Service;
 
+use super::proxy::Via;
 use super::{AddressRule, TransportSettings};
 
 /// TCP keep-alive probes: finds peers that vanished without a FIN, and keeps middleboxes from forgetting quiet streams.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-type BoxError = Box<dyn Error + Send + Sync>;
-type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Opens plain and TLS connections to allowed addresses.
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector<Resolver>>,
+    https: HttpsConnector<Via>,
     allowed: AddressRule,
     timeout: Duration,
 }
 
 /// The system's resolver, without the addresses that are not allowed.
 #[derive(Clone)]
-struct Resolver {
+pub(super) struct Resolver {
     system: GaiResolver,
     allowed: AddressRule,
 }
@@ -44,19 +45,13 @@ struct Resolver {
 
 impl Connector {
     pub(super) fn new(settings: TransportSettings, tls: ClientConfig) -> Self {
-        let resolver = Resolver { system: GaiResolver::new(), allowed: settings.address_allowed.clone() };
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(TCP_KEEPALIVE));
-        http.set_keepalive_interval(Some(TCP_KEEPALIVE));
-        // The connector divides this among the addresses of a name, so that one dead address does not use up all the time.
-        http.set_connect_timeout(Some(settings.connect_timeout));
+        let tcp = |allowed| tcp(allowed, settings.connect_timeout);
+        let via = Via::new(tcp, settings.address_allowed.clone(), settings.proxy.as_ref());
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let https = if settings.http2_only {
-            builder.enable_http2().wrap_connector(http)
+            builder.enable_http2().wrap_connector(via)
         } else {
-            builder.enable_all_versions().wrap_connector(http)
+            builder.enable_all_versions().wrap_connector(via)
         };
         Self { https, allowed: settings.address_allowed, timeout: settings.connect_timeout }
     }
@@ -72,10 +67,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        if let Some(address) = literal_address(&uri)
-            && !allows(&self.allowed, address)
-        {
-            return Box::pin(async move { Err(refused(&format!("{address} is")).into()) });
+        if let Err(refused) = check_literal(&uri, &self.allowed) {
+            return Box::pin(async move { Err(refused.into()) });
         }
         let connecting = self.https.call(uri);
         let limit = self.timeout;
@@ -85,6 +78,18 @@ impl Service<Uri> for Connector {
                 .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         })
     }
+}
+
+/// Opens TCP connections to the addresses that a rule allows.
+fn tcp(allowed: AddressRule, connect_timeout: Duration) -> HttpConnector<Resolver> {
+    let mut http = HttpConnector::new_with_resolver(Resolver { system: GaiResolver::new(), allowed });
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEPALIVE));
+    http.set_keepalive_interval(Some(TCP_KEEPALIVE));
+    // The connector divides this among the addresses of a name, so that one dead address does not use up all the time.
+    http.set_connect_timeout(Some(connect_timeout));
+    http
 }
 
 // === impl Resolver ===
@@ -116,6 +121,14 @@ fn permitted(
         (false, _) => Ok(addresses.into_iter()),
         (true, Some(other)) => Err(refused(&format!("{host} is at {}, which is", other.ip()))),
         (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
+    }
+}
+
+/// Refuses a URL that is written with an address that is not allowed.
+pub(super) fn check_literal(uri: &Uri, allowed: &AddressRule) -> io::Result<()> {
+    match literal_address(uri) {
+        Some(address) if !allows(allowed, address) => Err(refused(&format!("{address} is"))),
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in its helpers too")]
 
+mod proxy;
 mod server;
 mod tokens;
 
@@ -34,6 +35,7 @@ fn settings() -> TransportSettings {
         ca_cert_pem: Some(server::CA_PEM.to_owned()),
         insecure_skip_verify: false,
         address_allowed: Arc::new(|ip| ip.is_loopback()),
+        proxy: None,
         shards: 1,
     }
 }

@@ -39,7 +39,7 @@ impl Issuer {
                 while !is_whole(&request) {
                     let mut buffer = [0; 4096];
                     let count = stream.read(&mut buffer).unwrap();
-                    request.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+                    request.push_str(std::str::from_utf8(buffer.get(..count).unwrap()).unwrap());
                 }
                 record.lock().unwrap().push(request);
                 let (status, body) = answer(record.lock().unwrap().len());

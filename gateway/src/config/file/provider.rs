@@ -31,8 +31,7 @@ pub struct Provider {
     pub custom_provider_config: Option<CustomProvider>,
     /// Particulars of OpenAI.
     pub openai_config: OpenAi,
-    /// An outbound proxy.
-    #[schemars(extend("x-no-effect" = true))]
+    /// An outbound proxy. It resolves the names of providers.
     pub proxy_config: Option<Proxy>,
     /// Automatic prompt caching.
     #[schemars(extend("x-no-effect" = true))]
@@ -153,15 +152,16 @@ pub struct OpenAi {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
-    /// `none`, `http`, `socks5` or `environment`.
+    /// `http`: by CONNECT, for plain `http://` providers too. `socks5`. `environment`: what `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY` say, in capitals or not. `none`. Absent: what the URL says.
     pub r#type: Option<ProxyType>,
-    /// The proxy's address.
+    /// The proxy's address, such as `http://proxy.internal:3128` or `socks5://proxy.internal:1080`.
     pub url: Option<Reference>,
-    /// For basic authentication.
+    /// Who asks, where the proxy wants to know.
     pub username: Option<Reference>,
-    /// For basic authentication.
+    /// The user's password.
     pub password: Option<Reference>,
-    /// A certificate authority to trust, as PEM text.
+    /// A certificate authority to trust besides the system's, as PEM text: of a proxy that looks into TLS.
     pub ca_cert_pem: Option<Reference>,
 }
 

@@ -52,6 +52,8 @@ impl Resolver<'_> {
         if let Some(url) = &base_url {
             self.url(&push(&network_at, "base_url"), url);
         }
+        let (proxy, proxy_at) = (provider.proxy_config.as_ref(), push(&at, "proxy_config"));
+        let authorities = self.text(&push(&network_at, "ca_cert_pem"), network.ca_cert_pem.as_ref());
         let keyless = custom.is_some_and(|custom| custom.is_key_less) || credential(name) == Some(Credential::Own);
         let home = Home {
             provider: name,
@@ -73,7 +75,8 @@ impl Resolver<'_> {
             max_connections_per_host: usize::try_from(network.max_conns_per_host).unwrap_or(usize::MAX),
             enforce_http2: network.enforce_http2,
             insecure_skip_verify: network.insecure_skip_verify,
-            ca_cert_pem: self.text(&push(&network_at, "ca_cert_pem"), network.ca_cert_pem.as_ref()).map(Into::into),
+            ca_cert_pem: self.authorities(&proxy_at, authorities, proxy),
+            proxy: self.proxy(&proxy_at, proxy),
             allow_private_network: network.allow_private_network,
             send_back_raw_request: provider.send_back_raw_request,
             send_back_raw_response: provider.send_back_raw_response,
@@ -176,6 +179,7 @@ pub(in crate::config) fn usual_key(provider: &str, variable: &str, value: String
         enforce_http2: false,
         insecure_skip_verify: false,
         ca_cert_pem: None,
+        proxy: None,
         allow_private_network: false,
         send_back_raw_request: false,
         send_back_raw_response: false,

@@ -11,7 +11,7 @@ use bifrost_providers::catalog::{self, Of, Row};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::family::Family;
 use bifrost_providers::provider::{Provider, ProviderSettings};
-use bifrost_providers::transport::{Timeouts, Transport, TransportSettings};
+use bifrost_providers::transport::{ProxySettings, Timeouts, Transport, TransportSettings};
 use moka::sync::Cache;
 use secrecy::ExposeSecret as _;
 
@@ -203,6 +203,13 @@ fn transport(
         ca_cert_pem: settings.ca_cert_pem.as_ref().map(|pem| pem.expose_secret().to_owned()),
         insecure_skip_verify: settings.insecure_skip_verify,
         address_allowed: Arc::new(allowed),
+        // The operator names it, in the file or in the environment: private networks are where most proxies are.
+        proxy: settings.proxy.as_ref().map(|proxy| ProxySettings {
+            http: proxy.http.clone(),
+            https: proxy.https.clone(),
+            except: proxy.except.clone(),
+            address_allowed: Arc::new(|ip| address::allowed(ip, true)),
+        }),
         shards,
     })
     .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })
