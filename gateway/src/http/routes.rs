@@ -79,7 +79,7 @@ enum Path {
     Tree(&'static str),
 }
 
-use Dialect::{AnthropicMessages, CohereChat, Gemini, OpenAiChat, OpenAiResponses};
+use Dialect::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OpenAiChat, OpenAiResponses};
 
 /// <https://platform.openai.com/docs/api-reference>, without the version: SDKs disagree on who adds it.
 const OPENAI: &[Row] = &[
@@ -166,6 +166,13 @@ const COHERE: &[Row] = &[
     post(Path::Exact("/rerank"), Serves::Order(Endpoint::CohereRerank)),
 ];
 
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
+const BEDROCK: &[Row] = &[
+    post(Path::Model("/model/", "/converse"), Serves::Chat { dialect: BedrockConverse, stream: Some(false) }),
+    post(Path::Model("/model/", "/converse-stream"), Serves::Chat { dialect: BedrockConverse, stream: Some(true) }),
+    post(Path::Model("/model/", "/explain"), Serves::Explain),
+];
+
 /// What Cohere left in its first version.
 const COHERE_V1: &[Row] = &[
     post(Path::Exact("/tokenize"), Serves::Verbatim("tokenize")),
@@ -196,6 +203,7 @@ const MOUNTS: &[Mount] = &[
     genai("/genai/v1beta", "/v1beta"),
     genai("/genai/v1", "/v1"),
     genai("/genai/upload/v1beta", "/upload/v1beta"),
+    Mount { path: "/bedrock", rows: BEDROCK, dialect: BedrockConverse, default_provider: Some("bedrock"), version: "" },
     cohere("/cohere/v2", "/v2", COHERE),
     cohere("/cohere/v1", "/v1", COHERE_V1),
 ];
