@@ -7,6 +7,8 @@ mod clouds;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod failover;

@@ -1,0 +1,128 @@
+//! What is no chat: embeddings, sound, pictures, token counts, files. Passed on as it came, under the same rights and keys.
+
+use bifrost_tests::{Answer, Gateway};
+use serde_json::{Value, json};
+
+async fn ask(gateway: &Gateway, path: &str, body: &Value) -> Answer {
+    gateway.post(path, &[], body.to_string()).await
+}
+
+fn last_sent(gateway: &Gateway, provider: &str) -> (String, Vec<u8>) {
+    let request = gateway.upstream(provider).requests().pop().unwrap();
+    (request.path.clone(), request.body.to_vec())
+}
+
+#[tokio::test]
+async fn an_order_goes_to_the_provider_of_its_model_with_every_other_byte_as_it_came() {
+    let gateway = Gateway::both().await;
+    let body = r#"{"model" : "openai/text-embedding-3-small","input":["a\u0062", "b"],  "dimensions":4, "x_new":1.50, "fallbacks":[]}"#;
+    let answer = gateway.post("/v1/embeddings", &[], body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = answer.json();
+    assert_eq!(told["data"].as_array().unwrap().len(), 2);
+    assert_eq!(told["extra_fields"]["request_type"], "embedding");
+    assert_eq!(answer.header("x-bifrost-resolved-model"), "text-embedding-3-small");
+    let (path, sent) = last_sent(&gateway, "openai");
+    let want = r#"{"model" : "text-embedding-3-small","input":["a\u0062", "b"],  "dimensions":4, "x_new":1.50}"#;
+    assert_eq!((path.as_str(), String::from_utf8(sent).unwrap().as_str()), ("/v1/embeddings", want));
+}
+
+#[tokio::test]
+async fn every_order_of_openai_is_served_on_every_prefix() {
+    let gateway = Gateway::both().await;
+    for (path, body) in [
+        ("/v1/embeddings", json!({"input": "x"})),
+        ("/v1/moderations", json!({"input": "x"})),
+        ("/v1/images/generations", json!({"prompt": "x"})),
+        ("/v1/completions", json!({"prompt": "x"})),
+        ("/v1/responses/input_tokens", json!({"input": "x"})),
+    ] {
+        for prefix in ["", "/openai", "/litellm"] {
+            let mut body = body.clone();
+            body["model"] = json!(if prefix.is_empty() { "openai/some-model" } else { "some-model" });
+            let answer = ask(&gateway, &format!("{prefix}{path}"), &body).await;
+            assert_eq!(answer.status, 200, "{prefix}{path}: {}", answer.text());
+            let (asked, sent) = last_sent(&gateway, "openai");
+            let sent: Value = serde_json::from_slice(&sent).unwrap();
+            assert_eq!((asked.as_str(), &sent["model"]), (path, &json!("some-model")), "{prefix}{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sound_is_passed_on_as_it_is() {
+    let gateway = Gateway::both().await;
+    let answer =
+        ask(&gateway, "/v1/audio/speech", &json!({"model": "openai/tts-1", "input": "x", "voice": "alloy"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("content-type").starts_with("audio/"), "{:?}", answer.headers);
+    assert!(!answer.body.is_empty());
+    let direct = Gateway::both().await;
+    let again = ask(&direct, "/openai/audio/speech", &json!({"model": "tts-1", "input": "x", "voice": "alloy"})).await;
+    assert_eq!(again.body, answer.body);
+}
+
+#[tokio::test]
+async fn a_form_keeps_its_file_and_gets_the_providers_name_of_the_model() {
+    let gateway = Gateway::both().await;
+    let form = |model: &str| {
+        let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n";
+        let tail = format!("\r\n--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b--\r\n");
+        [head.as_bytes(), b"RIFF\x00\xff--b0\r\n".as_slice(), tail.as_bytes()].concat()
+    };
+    let headers = [("content-type", "multipart/form-data; boundary=b")];
+    let answer = gateway.post("/v1/audio/transcriptions", &headers, form("openai/whisper-1")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.json()["text"].is_string());
+    assert_eq!(last_sent(&gateway, "openai").1, form("whisper-1"));
+
+    let answer = gateway.post("/v1/audio/transcriptions", &headers, "--b\r\n\r\nx").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn an_order_falls_back_and_says_what_nobody_offers() {
+    let gateway = Gateway::both().await;
+    let body = json!({"model": "anthropic/x", "input": "x"});
+    let answer = ask(&gateway, "/v1/embeddings", &body).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.fault().message.contains("not supported by anthropic"), "{}", answer.text());
+    let body = json!({"model": "anthropic/x", "input": "x", "fallbacks": ["openai/text-embedding-3-small"]});
+    let answer = ask(&gateway, "/v1/embeddings", &body).await;
+    assert_eq!((answer.status, answer.header("x-bifrost-provider")), (200, "openai"), "{}", answer.text());
+    assert_eq!(ask(&gateway, "/v1/embeddings", &json!({"input": "x"})).await.status, 400);
+    assert_eq!(gateway.upstream("anthropic").requests().len(), 0);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_the_provider_of_the_model() {
+    let gateway = Gateway::both().await;
+    let body = json!({"model": "claude", "messages": [{"role": "user", "content": "x"}]});
+    let answer = ask(&gateway, "/anthropic/v1/messages/count_tokens", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.json()["input_tokens"].is_u64());
+}
+
+#[tokio::test]
+async fn files_belong_to_the_provider_that_is_named() {
+    let gateway = Gateway::both()
+        .virtual_key(json!({"name": "one", "value": "vk-one", "provider_configs": [{"provider": "anthropic"}]}))
+        .await;
+    let form = "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{}\r\n--b--\r\n";
+    let headers = [("content-type", "multipart/form-data; boundary=b")];
+    let made = gateway.post("/v1/files?provider=openai", &headers, form).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(gateway.get(&format!("/openai/v1/files/{id}"), &[]).await.json()["id"], json!(id));
+    assert_eq!(gateway.get(&format!("/openai/files/{id}/content"), &[]).await.text(), "{}");
+    assert_eq!(last_sent(&gateway, "openai").0, format!("/v1/files/{id}/content"));
+
+    let unnamed = gateway.get("/v1/files", &[]).await;
+    assert_eq!(unnamed.status, 400);
+    assert!(unnamed.fault().message.contains("?provider="), "{}", unnamed.text());
+    let foreign = gateway.get("/v1/files?provider=openai", &[("x-bf-vk", "vk-one")]).await;
+    assert_eq!((foreign.status, foreign.fault().kind.as_str()), (403, "provider_blocked"));
+    for path in ["/v1/files/../models", "/v1/files/%2e%2e/models", "/v1/files//x", "/v1/files/a%2Fb"] {
+        assert_eq!(gateway.get(&format!("{path}?provider=openai"), &[]).await.status, 404, "{path}");
+    }
+}
