@@ -37,7 +37,7 @@ pub struct Event {
 /// An error as a client of the dialect reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `error.type`.
+    /// `error.type`, or what the dialect has in its place.
     pub kind: String,
     /// `error.message`.
     pub message: String,
@@ -68,38 +68,25 @@ impl Answer {
     pub fn told(&self) -> Told {
         assert_eq!(self.status, 200, "{}", self.text());
         assert!(!self.broken, "the connection broke after {}", self.text());
-        match (self.style, self.is_stream()) {
-            (Style::OpenAi, false) => told::openai_whole(&self.json()),
-            (Style::OpenAi, true) => told::openai_stream(&self.events()),
-            (Style::Anthropic, false) => told::anthropic_whole(&self.json()),
-            (Style::Anthropic, true) => told::anthropic_stream(&self.events()),
-        }
+        told::read(self)
     }
 
     /// The error, in exactly the shape that a client of the dialect understands: a whole body, or a stream's last event.
     pub fn fault(&self) -> Fault {
-        let value = if self.is_stream() {
+        let (name, value) = if self.is_stream() {
             let last = self.events().pop().or_fail("an error event");
-            let named = (self.style == Style::Anthropic).then(|| "error".to_owned());
-            assert_eq!(last.name, named, "the name of the error event");
-            serde_json::from_str(&last.data).or_fail("an error event's data")
+            (Some(last.name), serde_json::from_str(&last.data).or_fail("an error event's data"))
         } else {
             assert!(self.status >= 400, "no error: {} {}", self.status, self.text());
             assert_eq!(self.header("content-type"), "application/json");
-            self.json()
+            (None, self.json())
         };
-        let error = &value["error"];
-        match self.style {
-            Style::Anthropic => assert_eq!(value["type"], "error", "{value}"),
-            Style::OpenAi => assert!(error.get("param").is_some(), "OpenAI's SDK reads error.param: {value}"),
-        }
-        let text = |key: &str| error[key].as_str().or_fail(&format!("error.{key} of {value}")).to_owned();
-        Fault { kind: text("type"), message: text("message") }
+        fault(self.style, name, &value)
     }
 
     /// The events of a stream, comments left out. An unfinished last event fails the test.
     pub fn events(&self) -> Vec<Event> {
-        let text = self.text();
+        let text = self.text().replace("\r\n", "\n");
         assert!(text.ends_with("\n\n"), "the stream ends inside an event: {text}");
         text.split("\n\n").filter_map(event).collect()
     }
@@ -108,6 +95,35 @@ impl Answer {
     pub fn comments(&self) -> Vec<String> {
         self.text().lines().filter(|line| line.starts_with(':')).map(str::to_owned).collect()
     }
+}
+
+/// Reads an error: `name` is that of its event, if it is one.
+fn fault(style: Style, name: Option<Option<String>>, value: &Value) -> Fault {
+    let error = &value["error"];
+    let (expected, kind, message) = match style {
+        Style::Anthropic => {
+            assert_eq!(value["type"], "error", "{value}");
+            (Some("error"), &error["type"], &error["message"])
+        }
+        Style::Responses if name.is_some() => {
+            assert!(value["type"] == "error" && value["sequence_number"].is_u64(), "{value}");
+            (Some("error"), &value["code"], &value["message"])
+        }
+        Style::OpenAi | Style::Responses => {
+            assert!(error.get("param").is_some(), "OpenAI's SDK reads error.param: {value}");
+            (None, &error["type"], &error["message"])
+        }
+        Style::Gemini => {
+            assert!(error["code"].is_u64(), "Google's SDK reads error.code: {value}");
+            (None, &error["status"], &error["message"])
+        }
+        other => return None.or_fail(&format!("a reader of {other:?}'s errors")),
+    };
+    if let Some(name) = name {
+        assert_eq!(name.as_deref(), expected, "the name of the error event");
+    }
+    let text = |field: &Value| field.as_str().or_fail(&format!("kind and message of {value}")).to_owned();
+    Fault { kind: text(kind), message: text(message) }
 }
 
 fn event(block: &str) -> Option<Event> {

@@ -2,7 +2,7 @@
 
 use bifrost_fixtures::Style;
 
-use crate::chat::BOTH;
+use crate::chat::{BOTH, CLIENTS, PROVIDERS};
 use crate::{Chat, Gateway, Told};
 
 /// One combination.
@@ -18,13 +18,22 @@ pub struct Cell {
 
 /// All combinations.
 pub fn cells() -> impl Iterator<Item = Cell> {
-    let pairs = BOTH.into_iter().flat_map(|client| BOTH.map(|provider| (client, provider)));
-    pairs.flat_map(|(client, provider)| [false, true].map(|stream| Cell { client, provider, stream }))
+    crossed(&CLIENTS, &PROVIDERS)
 }
 
 /// All combinations that stream.
 pub fn streams() -> impl Iterator<Item = Cell> {
     cells().filter(|cell| cell.stream)
+}
+
+/// The combinations of two dialects, for what has nothing to do with wire formats.
+pub fn few() -> impl Iterator<Item = Cell> {
+    crossed(&BOTH, &BOTH)
+}
+
+fn crossed(clients: &'static [Style], providers: &'static [Style]) -> impl Iterator<Item = Cell> {
+    let pairs = clients.iter().flat_map(|client| providers.iter().map(|provider| (*client, *provider)));
+    pairs.flat_map(|(client, provider)| [false, true].map(|stream| Cell { client, provider, stream }))
 }
 
 impl Cell {
@@ -46,8 +55,15 @@ impl Cell {
         self.client == Style::OpenAi
     }
 
-    /// The client dialect's word of these two.
+    /// The client dialect's word of these two; where it is another dialect, its own for the same.
     pub fn word(self, openai: &'static str, anthropic: &'static str) -> &'static str {
-        if self.client == Style::OpenAi { openai } else { anthropic }
+        match (self.client, openai) {
+            (Style::OpenAi, _) => openai,
+            (Style::Responses, "stop" | "tool_calls") => "completed",
+            (Style::Responses, "length") => "max_output_tokens",
+            (Style::Gemini, "stop" | "tool_calls") => "STOP",
+            (Style::Gemini, "length") => "MAX_TOKENS",
+            _ => anthropic,
+        }
     }
 }

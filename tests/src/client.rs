@@ -63,18 +63,18 @@ impl Client {
     pub async fn open(&self, chat: &Chat) -> Live {
         let headers: Vec<_> = chat.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let body = Bytes::from(chat.body.to_string());
-        self.send("POST", chat.path(), &headers, body, chat.style).await
+        self.send("POST", &chat.path(), &headers, body, chat.style).await
     }
 
     /// `GET`, whole.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let style = if path.starts_with("/anthropic/") { Style::Anthropic } else { Style::OpenAi };
+        let style = spoken_at(path);
         self.send("GET", path, headers, Bytes::new(), style).await.rest().await
     }
 
     /// `POST` of any bytes, whole.
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let style = if path.starts_with("/anthropic/") { Style::Anthropic } else { Style::OpenAi };
+        let style = spoken_at(path);
         self.send("POST", path, headers, body.into(), style).await.rest().await
     }
 
@@ -116,6 +116,16 @@ impl Client {
             assert!(Instant::now() < deadline, "{name} {labels:?} is {value:?}, not {wanted}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// The dialect of a path, as far as its prefix says.
+fn spoken_at(path: &str) -> Style {
+    match path {
+        _ if path.starts_with("/anthropic/") => Style::Anthropic,
+        _ if path.starts_with("/genai/") => Style::Gemini,
+        _ if path.ends_with("/responses") => Style::Responses,
+        _ => Style::OpenAi,
     }
 }
 

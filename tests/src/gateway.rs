@@ -14,7 +14,7 @@ use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Options, config};
 use serde_json::{Map, Value, json};
 
-use crate::{Client, OrFail as _, fixtures};
+use crate::{Client, OrFail as _, PROVIDERS, fixtures};
 
 /// A running gateway and the world around it. Everything ends with the test's runtime.
 #[derive(Debug)]
@@ -241,9 +241,14 @@ impl Gateway {
         Setup::new()
     }
 
-    /// One provider of each dialect, `openai` and `anthropic`.
+    /// One provider of each of two dialects, `openai` and `anthropic`.
     pub fn both() -> Setup {
         Self::start().provider("openai", Style::OpenAi).provider("anthropic", Style::Anthropic)
+    }
+
+    /// One provider of every dialect, under its style's name.
+    pub fn every() -> Setup {
+        PROVIDERS.into_iter().fold(Self::start(), |setup, style| setup.provider(style.name(), style))
     }
 
     /// The scripted provider of this name.

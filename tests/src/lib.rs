@@ -22,8 +22,8 @@ mod wait;
 
 pub use answer::{Answer, Event, Fault};
 pub use bifrost_fixtures::{Style, ToolServer, Upstream};
-pub use cell::{Cell, cells, streams};
-pub use chat::{BOTH, Chat};
+pub use cell::{Cell, cells, few, streams};
+pub use chat::{BOTH, CLIENTS, Chat, PROVIDERS};
 pub use client::{Client, Live};
 pub use cloud::{Cloud, Said, Seen};
 pub use gateway::{Gateway, Setup};

@@ -7,16 +7,18 @@ use bifrost_tests::{BOTH, Cell, Chat, Gateway, Setup, Style, Told, cells, eventu
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// Both providers, and the good tool server under the name `demo`.
+/// A provider of every dialect, and the good tool server under the name `demo`.
 fn world() -> Setup {
-    Gateway::both().tool("demo", "demo")
+    Gateway::every().tool("demo", "demo")
 }
 
 /// Names of the tools in a provider request, in order.
 fn tool_names(request: &Value) -> Vec<String> {
     let tools = request["tools"].as_array().into_iter().flatten();
+    let declared =
+        tools.flat_map(|tool| tool["functionDeclarations"].as_array().map_or(vec![tool], |all| all.iter().collect()));
     let name = |tool: &Value| tool["function"]["name"].as_str().or(tool["name"].as_str()).unwrap().to_owned();
-    tools.map(name).collect()
+    declared.map(name).collect()
 }
 
 /// The tools that ran, by name, in the order of arrival.
@@ -200,7 +202,7 @@ async fn the_old_prose_form_is_there_for_those_who_ask_for_it() {
 #[tokio::test]
 async fn tools_that_are_not_automatic_are_the_clients_to_approve() {
     for cell in cells() {
-        let gateway = Gateway::both().tool_with("demo", "demo", &json!({"tools_to_auto_execute": ["echo"]})).await;
+        let gateway = Gateway::every().tool_with("demo", "demo", &json!({"tools_to_auto_execute": ["echo"]})).await;
         let script = r#"[call: demo-add {"a":1,"b":2}][then][say: {results}]"#;
         let chat = cell.chat(script);
         let first = cell.told(&gateway, &chat).await;
@@ -287,7 +289,7 @@ async fn arguments_that_are_no_json_are_told_to_the_model() {
 
 #[tokio::test]
 async fn a_tool_that_the_caller_may_not_run_is_refused_to_the_model() {
-    let gateway = Gateway::both().tool_with("demo", "demo", &json!({"tools_to_execute": ["echo"]})).await;
+    let gateway = Gateway::every().tool_with("demo", "demo", &json!({"tools_to_execute": ["echo"]})).await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat(r#"[call: demo-add {"a":1,"b":2}][then][say: {results}]"#)).await;
         assert!(told.text.contains("not permitted"), "{cell:?}: {}", told.text);
@@ -322,7 +324,7 @@ async fn an_image_from_a_tool_stays_an_image_where_the_provider_can_see() {
 #[tokio::test]
 async fn a_tool_server_that_dies_in_the_loop_is_an_answer_to_the_model() {
     for cell in cells() {
-        let gateway = Gateway::both().tool("frail", "dies:2").await;
+        let gateway = Gateway::every().tool("frail", "dies:2").await;
         let script =
             r#"[call: frail-echo {"text":"alive"}][then][call: frail-echo {"text":"dead"}][then][say: {results}]"#;
         let told = cell.told(&gateway, &cell.chat(script)).await;
@@ -333,7 +335,7 @@ async fn a_tool_server_that_dies_in_the_loop_is_an_answer_to_the_model() {
 
 #[tokio::test]
 async fn a_tool_that_hangs_is_timed_out() {
-    let gateway = Gateway::both().tool_with("stuck", "hangs:call", &json!({"tool_execution_timeout": "200ms"})).await;
+    let gateway = Gateway::every().tool_with("stuck", "hangs:call", &json!({"tool_execution_timeout": "200ms"})).await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat(r#"[call: stuck-echo {"text":"x"}][then][say: {results}]"#)).await;
         assert!(told.text.contains("timed out after 200ms"), "{cell:?}: {}", told.text);
@@ -429,13 +431,22 @@ async fn a_choice_that_forces_a_call_forces_only_the_first() {
         let told = cell.told(&gateway, &cell.chat(SUM).must_call()).await;
         assert!(told.text.ends_with("It is 42."), "{cell:?}");
         let choices: Vec<Value> =
-            gateway.asked(cell.provider.name()).iter().map(|asked| asked["tool_choice"].clone()).collect();
-        match cell.provider {
-            Style::OpenAi => assert_eq!(choices, [json!("required"), json!("auto")], "{cell:?}"),
-            Style::Anthropic => {
-                assert_eq!((&choices[0]["type"], &choices[1]["type"]), (&json!("any"), &json!("auto")), "{cell:?}");
-            }
-        }
+            gateway.asked(cell.provider.name()).iter().map(|asked| choice(cell.provider, asked)).collect();
+        let wanted = match cell.provider {
+            Style::Anthropic => ["any", "auto"],
+            Style::Gemini => ["ANY", "AUTO"],
+            _ => ["required", "auto"],
+        };
+        assert_eq!(choices, wanted, "{cell:?}");
+    }
+}
+
+/// The word by which a provider of this dialect was told whether to call.
+fn choice(provider: Style, asked: &Value) -> Value {
+    match provider {
+        Style::Anthropic => asked["tool_choice"]["type"].clone(),
+        Style::Gemini => asked["toolConfig"]["functionCallingConfig"]["mode"].clone(),
+        _ => asked["tool_choice"].clone(),
     }
 }
 
@@ -458,7 +469,7 @@ async fn tools_are_offered_in_the_same_order_to_the_byte() {
 
 #[tokio::test]
 async fn long_names_are_offered_short_and_can_be_called() {
-    let gateway = Gateway::both().tool("lengthy", "long-names").await;
+    let gateway = Gateway::every().tool("lengthy", "long-names").await;
     gateway.ask(&Chat::openai("openai/scripted-small", "[say: Hi]")).await.told();
     let names = tool_names(&gateway.asked("openai")[0]);
     assert_eq!(names.len(), 4);
@@ -549,7 +560,7 @@ async fn several_choices_and_the_gateways_tools_do_not_mix() {
 
 #[tokio::test]
 async fn tool_servers_on_every_transport_serve_the_loop() {
-    let gateway = Gateway::both()
+    let gateway = Gateway::every()
         .stdio_tool("piped", "demo")
         .tool_with("old", "demo", &json!({"connection_type": "sse"}))
         .tool("new", "demo")

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bifrost_tests::{BOTH, Cell, Chat, Gateway, Setup, Style, cells, eventually, streams};
+use bifrost_tests::{BOTH, Cell, Chat, Gateway, Setup, Style, eventually, few};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -32,7 +32,7 @@ async fn both_retrying(retries: u32) -> Gateway {
 #[tokio::test]
 async fn a_passing_failure_is_retried_on_the_same_key() {
     let gateway = both_retrying(2).await;
-    for cell in cells() {
+    for cell in few() {
         for fault in ["[fail: 500]", "[fail: 502]", "[fail: 503]", "[fail: 504]", "[html]", "[cut: 20]"] {
             let before = keys(&gateway, cell.provider.name()).len();
             // The provider counts failures per text, so the text names the case.
@@ -61,7 +61,7 @@ async fn retries_are_counted_and_back_off_grows() {
 #[tokio::test]
 async fn what_the_caller_did_wrong_is_not_retried() {
     let gateway = both_retrying(5).await;
-    for cell in cells() {
+    for cell in few() {
         for status in [400, 404, 413, 422] {
             let before = keys(&gateway, cell.provider.name()).len();
             let answer = gateway.ask(&cell.chat(&format!("[fail: {status} your fault]"))).await;
@@ -74,7 +74,7 @@ async fn what_the_caller_did_wrong_is_not_retried() {
 
 #[tokio::test]
 async fn a_rate_limited_key_gives_way_at_once_and_rests() {
-    for cell in cells() {
+    for cell in few() {
         let name = cell.provider.name();
         let gateway = Gateway::start().provider_keys(name, cell.provider, &["limited-key", "sk-good"], 0).await;
         for _ in 0..8 {
@@ -107,7 +107,7 @@ async fn retry_after_is_waited_out_where_it_is_short() {
 
 #[tokio::test]
 async fn a_long_retry_after_is_the_callers_to_wait() {
-    for cell in cells() {
+    for cell in few() {
         let gateway = retrying(cell.provider, 3).await;
         let began = Instant::now();
         let answer = gateway.ask(&cell.chat("[fail: 429 retry-after=60]")).await;
@@ -126,7 +126,7 @@ async fn a_long_retry_after_is_the_callers_to_wait() {
 
 #[tokio::test]
 async fn a_refused_key_is_parked_and_the_next_one_serves() {
-    for cell in cells() {
+    for cell in few() {
         let name = cell.provider.name();
         let gateway = Gateway::start().provider_keys(name, cell.provider, &["bad-key-1", "sk-good"], 0).await;
         for _ in 0..8 {
@@ -143,7 +143,7 @@ async fn a_refused_key_is_parked_and_the_next_one_serves() {
 
 #[tokio::test]
 async fn when_every_key_is_refused_the_caller_is_not_blamed() {
-    for cell in cells() {
+    for cell in few() {
         let name = cell.provider.name();
         let gateway = Gateway::start().provider_keys(name, cell.provider, &["bad-key-1", "bad-key-2"], 3).await;
         for _ in 0..2 {
@@ -162,7 +162,7 @@ async fn when_every_key_is_refused_the_caller_is_not_blamed() {
 
 #[tokio::test]
 async fn a_fallback_of_the_other_dialect_takes_over() {
-    for cell in cells() {
+    for cell in few() {
         let gateway = Gateway::both().await;
         let other = if cell.provider == Style::OpenAi { Style::Anthropic } else { Style::OpenAi };
         let script = format!("[say: {{model}} here][fail: 503][only: style={}]", cell.provider.name());
@@ -230,7 +230,7 @@ async fn a_fallback_that_names_nothing_known_is_left_out_and_listed() {
 
 #[tokio::test]
 async fn a_conversation_in_the_loop_stays_where_it_was_answered() {
-    for cell in cells() {
+    for cell in few() {
         let gateway = Gateway::both().provider("second", cell.provider).tool("demo", "demo").await;
         let name = cell.provider.name();
         gateway.upstream(name).inject(Some("[fail: 500]")).unwrap();
@@ -252,7 +252,7 @@ async fn closed_port() -> String {
 #[tokio::test]
 async fn nobody_at_home_is_a_502_and_falls_back() {
     let url = closed_port().await;
-    for cell in cells() {
+    for cell in few() {
         let gateway = Gateway::both().provider_at("gone", cell.provider, &url, &json!({})).await;
         let chat = cell.chat("[say: Hi]").set("model", json!("gone/x"));
         let answer = gateway.ask(&chat).await;
@@ -267,7 +267,7 @@ async fn nobody_at_home_is_a_502_and_falls_back() {
 
 #[tokio::test]
 async fn silence_is_a_504_within_the_bound_that_was_set() {
-    for cell in cells() {
+    for cell in few() {
         let patch = json!({"network_config": {"first_byte_timeout": "150ms", "default_request_timeout_in_seconds": 1}});
         let gateway = Gateway::start().provider_with(cell.provider.name(), cell.provider, &patch).await;
         let began = Instant::now();
@@ -282,7 +282,7 @@ async fn silence_is_a_504_within_the_bound_that_was_set() {
 
 #[tokio::test]
 async fn silence_falls_back() {
-    for cell in cells() {
+    for cell in few() {
         let patch = json!({"network_config": {"first_byte_timeout": "150ms", "default_request_timeout_in_seconds": 1}});
         let gateway = Gateway::both().provider_with("slow", cell.provider, &patch).await;
         gateway.upstream("slow").inject(Some("[hang]")).unwrap();
@@ -300,7 +300,7 @@ async fn silence_falls_back() {
 
 #[tokio::test]
 async fn a_page_of_html_is_no_reply() {
-    for cell in cells() {
+    for cell in few() {
         let gateway = Gateway::both().await;
         let answer = gateway.ask(&cell.chat("[html]")).await;
         assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
@@ -310,7 +310,7 @@ async fn a_page_of_html_is_no_reply() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    for cell in cells() {
+    for cell in few() {
         let gateway = Gateway::both().provider("elsewhere", cell.provider).await;
         let target = gateway.upstream("elsewhere").url();
         let answer = gateway.ask(&cell.chat(&format!("[redirect: {target}/v1/chat/completions]"))).await;
@@ -384,7 +384,7 @@ async fn an_error_inside_a_200_counts_as_a_failure() {
     let openai = json!({"error": {"message": "inner trouble", "type": "server_error", "param": null, "code": null}});
     let anthropic = json!({"type": "error", "error": {"type": "overloaded_error", "message": "inner trouble"}});
     let canned = Canned::new(String::new(), Gateway::both()).await;
-    for cell in cells().filter(|cell| !cell.stream) {
+    for cell in few().filter(|cell| !cell.stream) {
         let error = if cell.provider == Style::OpenAi { &openai } else { &anthropic };
         canned.answers(json_answer(error));
         let answer = canned.gateway.ask(&Canned::chat(cell)).await;
@@ -401,7 +401,7 @@ async fn junk_inside_a_200_is_a_502() {
         let canned = Canned::new(String::new(), setup).await;
         for junk in [json!("hello"), json!({}), json!([1, 2]), json!({"choices": "none", "content": 7})] {
             canned.answers(json_answer(&junk));
-            for cell in cells() {
+            for cell in few() {
                 let answer = canned.gateway.ask(&Canned::chat(cell)).await;
                 assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?} {junk}: {}", answer.text());
                 answer.fault();
@@ -416,7 +416,7 @@ async fn a_later_turn_is_tried_again_like_the_first() {
     let setup = Gateway::start().provider_keys("openai", Style::OpenAi, &["sk-1"], 2);
     let setup = setup.provider_keys("anthropic", Style::Anthropic, &["sk-1"], 2);
     let gateway = setup.tool("demo", "demo").await;
-    for cell in cells() {
+    for cell in few() {
         for fault in ["[fail: 503]", "[html]", "[empty]", "[cut: 20]", "[error-event]"] {
             let (before, ran) = (keys(&gateway, cell.provider.name()).len(), gateway.tools("demo").calls().len());
             let script = format!(
@@ -433,7 +433,7 @@ async fn a_later_turn_is_tried_again_like_the_first() {
 async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
     let page = "<html><body>Please log in to the hotel's network</body></html>";
     let canned = Canned::new(http_answer("text/html", page), Gateway::both()).await;
-    for cell in cells() {
+    for cell in few() {
         let answer = canned.gateway.ask(&Canned::chat(cell)).await;
         assert_eq!((answer.status, answer.is_stream()), (502, false), "{cell:?}: {}", answer.text());
         answer.fault();
@@ -444,7 +444,7 @@ async fn a_captive_portals_page_is_no_reply_although_it_says_200() {
 #[tokio::test]
 async fn a_stream_that_nobody_asked_for_is_no_reply() {
     let canned = Canned::new(http_answer("text/event-stream", "data: {\"id\":\"x\"}\n\n"), Gateway::both()).await;
-    for cell in cells().filter(|cell| !cell.stream) {
+    for cell in few().filter(|cell| !cell.stream) {
         assert_eq!(canned.gateway.ask(&Canned::chat(cell)).await.status, 502, "{cell:?}");
         canned.falls_back(cell).await;
     }
@@ -462,7 +462,7 @@ async fn a_provider_that_answers_a_stream_whole_still_gives_the_client_its_strea
         "content": [{"type": "text", "text": "Whole."}], "usage": {"input_tokens": 1, "output_tokens": 2},
     });
     let canned = Canned::new(String::new(), Gateway::both()).await;
-    for cell in streams() {
+    for cell in few().filter(|cell| cell.stream) {
         canned.answers(json_answer(if cell.provider == Style::OpenAi { &openai } else { &anthropic }));
         assert_eq!(cell.told(&canned.gateway, &Canned::chat(cell)).await.text, "Whole.", "{cell:?}");
     }

@@ -1,6 +1,6 @@
 //! Who may use what: virtual keys in every header, providers and models they are granted, and weighted routing.
 
-use bifrost_tests::{BOTH, Chat, Gateway, Setup, Style, cells};
+use bifrost_tests::{BOTH, Chat, Gateway, Setup, Style, few};
 use serde_json::{Value, json};
 
 const MODEL: &str = "openai/scripted-small";
@@ -64,7 +64,7 @@ async fn keys_that_do_not_open_are_refused_in_the_callers_dialect() {
         (&closed, &[("x-bf-vk", "sk-bf-off")], 403, "virtual_key_blocked"),
     ];
     for (gateway, headers, status, kind) in cases {
-        for cell in cells().filter(|cell| cell.provider == Style::OpenAi) {
+        for cell in few().filter(|cell| cell.provider == Style::OpenAi) {
             let chat = headers.iter().fold(cell.chat("[say: Hi]"), |chat, (name, value)| chat.header(name, value));
             let answer = gateway.ask(&chat).await;
             assert_eq!((answer.status, answer.is_stream()), (status, false), "{headers:?}: {}", answer.text());

@@ -1,6 +1,6 @@
 //! Hostile and broken requests: refused with the right status in the caller's dialect, before a provider hears of them.
 
-use bifrost_tests::{Answer, BOTH, Chat, Gateway, OrFail as _, Style, cells};
+use bifrost_tests::{Answer, BOTH, Chat, Gateway, OrFail as _, Style, few};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -420,7 +420,7 @@ async fn callers_headers_reach_the_provider_where_they_may() {
     let filter = json!({"client": {"header_filter_config": {"allowlist": ["x-tenant", "x-plain"], "denylist": ["traceparent"]}}});
     for (setup, narrowed) in [(Gateway::both(), false), (Gateway::both().settings(&filter), true)] {
         let gateway = setup.await;
-        for cell in cells() {
+        for cell in few() {
             let chat = cell
                 .chat("[say: Hi]")
                 .header("x-bf-eh-X-Tenant", "acme")

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn text_arrives_with_its_finish_and_usage() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let chat = cell.chat("[say: Grüße, \"world\"\n\u{1F600}][chunks: 5][usage: in=9 out=3]");
         let told = cell.told(&gateway, &chat).await;
@@ -19,21 +19,24 @@ async fn text_arrives_with_its_finish_and_usage() {
 
 #[tokio::test]
 async fn cached_tokens_are_counted_once_in_either_way_of_counting() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat("[say: Hi][usage: in=100 out=7 cached=40]")).await;
-        let counted = match cell.client {
-            Style::OpenAi => (told.tokens().0, told.usage["prompt_tokens_details"]["cached_tokens"].as_u64()),
-            Style::Anthropic => (told.tokens().0, told.usage["cache_read_input_tokens"].as_u64()),
+        let cached = match cell.client {
+            Style::OpenAi => &told.usage["prompt_tokens_details"]["cached_tokens"],
+            Style::Responses => &told.usage["input_tokens_details"]["cached_tokens"],
+            Style::Gemini => &told.usage["cachedContentTokenCount"],
+            _ => &told.usage["cache_read_input_tokens"],
         };
-        let wanted = if cell.client == Style::OpenAi { (100, Some(40)) } else { (60, Some(40)) };
+        let counted = (told.tokens().0, cached.as_u64());
+        let wanted = if cell.client == Style::Anthropic { (60, Some(40)) } else { (100, Some(40)) };
         assert_eq!(counted, wanted, "{cell:?}: {}", told.usage);
     }
 }
 
 #[tokio::test]
 async fn parallel_tool_calls_of_the_client_come_apart_again() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let chat =
             cell.chat(r#"[say: Let me see.][call: look {"q":"a\"b"}][call: look {"q":"ü"}][call: find {"q":"c"}]"#);
@@ -54,7 +57,7 @@ async fn parallel_tool_calls_of_the_client_come_apart_again() {
 
 #[tokio::test]
 async fn the_results_of_the_clients_tools_reach_the_model() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let chat =
             cell.chat(r#"[call: look {"q":"a"}][call: look {"q":"b"}][then][say: I got {results}.]"#).tool("look");
@@ -67,7 +70,7 @@ async fn the_results_of_the_clients_tools_reach_the_model() {
 
 #[tokio::test]
 async fn thinking_arrives_and_comes_back_signed() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let script = r#"[think: Hm, let me think.][call: look {"q":"a"}][then][say: Done.]"#;
         let chat = cell.chat(script).tool("look");
@@ -85,7 +88,7 @@ async fn thinking_arrives_and_comes_back_signed() {
 
 #[tokio::test]
 async fn a_refusal_is_told_as_the_dialect_tells_it() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat("[refuse: I will not do that.]")).await;
         let said = told.refusal.clone().unwrap_or_default() + &told.text;
@@ -101,7 +104,7 @@ async fn a_refusal_is_told_as_the_dialect_tells_it() {
 
 #[tokio::test]
 async fn a_reply_that_is_too_long_says_so() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat("[say: Once upon][finish: length]")).await;
         assert_eq!(told.finish, cell.word("length", "max_tokens"), "{cell:?}");
@@ -113,56 +116,53 @@ const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP
 #[tokio::test]
 async fn an_image_reaches_the_provider_in_its_own_form() {
     for cell in cells() {
-        let gateway = Gateway::both().await;
-        let image = match cell.client {
-            Style::OpenAi => {
-                json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PIXEL}")}})
-            }
-            Style::Anthropic => {
-                json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}})
-            }
-        };
-        let text = json!({"type": "text", "text": "[say: Red.]"});
-        let chat = cell.chat("").set("messages", json!([{"role": "user", "content": [text, image]}]));
+        let gateway = Gateway::every().await;
+        let chat = cell.chat("").show("[say: Red.]", PIXEL);
         assert_eq!(cell.told(&gateway, &chat).await.text, "Red.", "{cell:?}");
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
-        let part = &asked["messages"][0]["content"][1];
-        let (url, data) = (part["image_url"]["url"].as_str(), part["source"]["data"].as_str());
-        match cell.provider {
-            Style::OpenAi => assert_eq!(url, Some(format!("data:image/png;base64,{PIXEL}").as_str()), "{cell:?}"),
-            Style::Anthropic => {
-                assert_eq!((data, part["source"]["media_type"].as_str()), (Some(PIXEL), Some("image/png")), "{cell:?}");
+        let seen = match cell.provider {
+            Style::Gemini => {
+                let data = &asked["contents"][0]["parts"][1]["inlineData"];
+                json!([data["mimeType"], data["data"]])
             }
-        }
+            Style::Anthropic => {
+                let source = &asked["messages"][0]["content"][1]["source"];
+                json!([source["media_type"], source["data"]])
+            }
+            _ => {
+                let url = asked["messages"][0]["content"][1]["image_url"]["url"].as_str().unwrap();
+                let (kind, data) = url.strip_prefix("data:").unwrap().split_once(";base64,").unwrap();
+                json!([kind, data])
+            }
+        };
+        assert_eq!(seen, json!(["image/png", PIXEL]), "{cell:?}");
     }
 }
 
 #[tokio::test]
 async fn system_text_stop_sequences_and_limits_cross() {
     for cell in cells() {
-        let gateway = Gateway::both().await;
-        let chat = match cell.client {
-            Style::OpenAi => cell.chat("hello").set(
-                "messages",
-                json!([{"role": "system", "content": "[say: As told.]"}, {"role": "user", "content": "hello"}]),
-            ),
-            Style::Anthropic => cell.chat("hello").set("system", json!("[say: As told.]")),
-        };
-        let stop = if cell.client == Style::OpenAi { "stop" } else { "stop_sequences" };
-        let chat = chat.set(stop, json!(["END"])).set("max_tokens", json!(77)).set("temperature", json!(0.5));
+        let gateway = Gateway::every().await;
+        let chat = cell.chat("hello").system("[say: As told.]").limits(77, 0.5, &["END"]);
         assert_eq!(cell.told(&gateway, &chat).await.text, "As told.", "{cell:?}");
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
-        let limit = ["max_tokens", "max_completion_tokens"].iter().find_map(|name| asked[name].as_u64());
-        let stops = if cell.provider == Style::OpenAi { &asked["stop"] } else { &asked["stop_sequences"] };
-        assert_eq!((limit, &asked["temperature"], stops), (Some(77), &json!(0.5), &json!(["END"])), "{cell:?}");
+        let config = &asked["generationConfig"];
+        let (limit, temperature, stop) = match cell.provider {
+            Style::Gemini => (&config["maxOutputTokens"], &config["temperature"], &config["stopSequences"]),
+            Style::Anthropic => (&asked["max_tokens"], &asked["temperature"], &asked["stop_sequences"]),
+            _ => (&asked["max_completion_tokens"], &asked["temperature"], &asked["stop"]),
+        };
+        // Responses have no stop sequences.
+        let wanted = if cell.client == Style::Responses { Value::Null } else { json!(["END"]) };
+        assert_eq!((limit, temperature, stop), (&json!(77), &json!(0.5), &wanted), "{cell:?}");
     }
 }
 
 #[tokio::test]
 async fn what_cannot_cross_is_listed_and_strict_callers_are_refused() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     let chat = Chat::openai("anthropic/scripted-small", "[say: Hi]").set("logit_bias", json!({"50256": -100}));
     let answer = gateway.ask(&chat).await;
     let told = answer.told();
@@ -181,7 +181,7 @@ async fn what_cannot_cross_is_listed_and_strict_callers_are_refused() {
 
 #[tokio::test]
 async fn a_relayed_request_keeps_every_byte_that_is_not_the_gateways() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     let body = r#"{"model" : "openai/scripted-small",  "seed":12345678901234567890, "x_unknown":{"b":1.50,"a":[ 1,2 ]},
       "messages":[{"content":"[say: Hi]\u00e9","role":"user"}], "fallbacks":["anthropic/x"]  }"#;
     let answer = gateway.post("/v1/chat/completions", &[], body).await;
@@ -196,7 +196,7 @@ async fn a_relayed_request_keeps_every_byte_that_is_not_the_gateways() {
 
 #[tokio::test]
 async fn a_bare_model_belongs_to_the_provider_of_its_route() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     let routes = ["/openai/chat/completions", "/openai/v1/chat/completions"];
     for route in routes {
         let chat = Chat::openai("scripted-small", "[say: {model}]").route(route);

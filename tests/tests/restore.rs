@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bifrost_tests::{Cell, Chat, Gateway, Setup, Style, cells, eventually, streams};
+use bifrost_tests::{Cell, Chat, Gateway, Setup, Style, eventually, few};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -18,7 +18,7 @@ fn ran(gateway: &Gateway) -> usize {
 #[tokio::test]
 async fn a_clients_call_after_a_round_of_ours_is_restored_with_the_round() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let before = ran(&gateway);
         let script = r#"[call: demo-echo {"text":"first"}][then][call: mine {"q":"x"}][then][say: {results}]"#;
         let chat = cell.chat(script).tool("mine");
@@ -33,7 +33,7 @@ async fn a_clients_call_after_a_round_of_ours_is_restored_with_the_round() {
 #[tokio::test]
 async fn a_clients_calls_of_two_rounds_are_restored_together() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let script = r#"[call: demo-echo {"text":"a"}][call: mine {"q":"1"}][then]
             [call: demo-echo {"text":"c"}][call: mine {"q":"2"}][then][say: {results}]"#;
         let chat = cell.chat(script).tool("mine");
@@ -56,7 +56,7 @@ fn narrowed(chat: Chat, how: &str) -> Chat {
 
 #[tokio::test]
 async fn a_follow_up_that_narrows_the_tools_to_nothing_is_restored_all_the_same() {
-    for cell in cells() {
+    for cell in few() {
         for how in ["x-bf-mcp-include-tools", "x-bf-mcp-include-clients", "n"] {
             // Anthropic has no `n`, and the reader of streams follows one choice.
             if how == "n" && (cell.client == Style::Anthropic || cell.stream) {
@@ -79,7 +79,7 @@ async fn a_follow_up_that_narrows_the_tools_to_nothing_is_restored_all_the_same(
 #[tokio::test]
 async fn a_restored_call_that_is_made_again_is_answered_and_not_shown() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let before = ran(&gateway);
         let script = r#"[call: demo-echo {"text":"ours"}][call: mine {"q":"x"}][then]
             [call: demo-echo {"text":"again"}][then][say: {results}]"#;
@@ -105,7 +105,7 @@ async fn a_conversation_that_lacks_nothing_stays_on_the_relay_lane() {
     let first = gateway.ask(&chat).await.told();
     let next = chat.results(&first, |_| "theirs".into()).set("temperature", json!(0.50));
     let body = next.body.to_string().replace("\"temperature\":0.5", "\"temperature\" : 0.50");
-    let answer = gateway.post(next.path(), &[("x-bf-mcp-include-tools", "")], body).await;
+    let answer = gateway.post(&next.path(), &[("x-bf-mcp-include-tools", "")], body).await;
     assert_eq!(answer.told().text, "theirs");
     let sent = gateway.upstream("openai").requests().pop().unwrap();
     assert!(String::from_utf8_lossy(&sent.body).contains("\"temperature\" : 0.50"), "{:?}", sent.body);
@@ -114,7 +114,7 @@ async fn a_conversation_that_lacks_nothing_stays_on_the_relay_lane() {
 #[tokio::test]
 async fn after_a_limit_the_caller_can_go_on_by_hand() {
     let gateway = world().loop_settings(&json!({"max_agent_depth": 1})).await;
-    for cell in cells() {
+    for cell in few() {
         let script = r#"[call: demo-echo {"text":"one"}][then][call: demo-echo {"text":"two"}][then][say: {results}]"#;
         let chat = cell.chat(script);
         let first = cell.told(&gateway, &chat).await;
@@ -130,7 +130,7 @@ async fn after_a_limit_the_caller_can_go_on_by_hand() {
 #[tokio::test]
 async fn when_time_is_up_what_has_run_is_told_and_only_the_rest_is_left_to_the_caller() {
     let gateway = world().loop_settings(&json!({"agent_deadline": "500ms"})).await;
-    for cell in cells() {
+    for cell in few() {
         let script = r#"[call: demo-echo {"text":"quick"}][call: demo-slow {"ms":60000}]"#;
         let told = cell.told(&gateway, &cell.chat(script)).await;
         assert_eq!(told.called(), ["demo-slow"], "{cell:?}");
@@ -145,7 +145,7 @@ async fn when_time_is_up_what_has_run_is_told_and_only_the_rest_is_left_to_the_c
 async fn the_loops_time_is_not_a_streams_time() {
     // Without tools there is no loop, and a long answer is only long.
     let gateway = Gateway::both().loop_settings(&json!({"agent_deadline": "100ms"})).await;
-    for cell in streams() {
+    for cell in few().filter(|cell| cell.stream) {
         let told = cell.told(&gateway, &cell.chat("[say: one two three][chunks: 10][drip: 30ms]")).await;
         assert_eq!(told.text, "one two three", "{cell:?}");
     }
@@ -160,7 +160,7 @@ async fn tools_run_without_holding_the_providers_place() {
         .provider_with("anthropic", bifrost_tests::Style::Anthropic, &narrow)
         .tool("demo", "demo")
         .await;
-    for cell in cells() {
+    for cell in few() {
         let before = ran(&gateway);
         let mut running = JoinSet::new();
         let (client, chat) = ((*gateway).clone(), cell.chat(r#"[call: demo-slow {"ms":60000}]"#));
@@ -183,7 +183,7 @@ async fn error(gateway: &Gateway, cell: Cell, script: &str) -> Value {
 #[tokio::test]
 async fn a_loop_that_fails_tells_what_it_ran_and_counts_what_it_spent() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let script = r#"[call: demo-add {"a":1,"b":2}][usage: in=10 out=4][then][fail: 503 gone fishing]"#;
         let error = error(&gateway, cell, script).await;
         if cell.has_extra_fields() && cell.stream {
@@ -201,7 +201,7 @@ async fn a_loop_that_fails_tells_what_it_ran_and_counts_what_it_spent() {
 #[tokio::test]
 async fn the_loop_itself_loses_nothing() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let script = r#"[call: demo-add {"a":1,"b":2}][then][say: It is {results}.]"#;
         let told = cell.told(&gateway, &cell.chat(script).header("x-bf-strict", "true")).await;
         assert_eq!(told.text, "It is 3.", "{cell:?}");

@@ -1,6 +1,6 @@
 //! What an operator sees: health, metrics, headers, `extra_fields`, one log record per request, and never a secret.
 
-use bifrost_tests::{Chat, Gateway, OrFail as _, Process, Setup, Style, cells, eventually, fixtures};
+use bifrost_tests::{Chat, Gateway, OrFail as _, Process, Setup, Style, eventually, few, fixtures};
 use serde_json::{Value, json};
 
 const MODEL: &str = "openai/scripted-small";
@@ -107,7 +107,7 @@ async fn metrics_have_the_names_and_labels_that_dashboards_use() {
 #[tokio::test]
 async fn the_gateways_own_time_is_told_from_that_of_providers_and_tools() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let labels = [("provider", cell.provider.name())];
         let overhead = async || gateway.metric("bifrost_overhead_latency_microseconds_sum", &labels).await;
         let before = overhead().await.unwrap_or(0.0);
@@ -142,7 +142,7 @@ async fn the_pace_of_a_stream_is_measured_without_its_tools() {
 #[tokio::test]
 async fn the_facts_travel_in_headers_everywhere_and_in_the_body_where_it_has_room() {
     let gateway = world().await;
-    for cell in cells() {
+    for cell in few() {
         let answer = gateway.ask(&cell.chat("[say: Hi]").header("x-request-id", "mine-7")).await;
         let told = answer.told();
         let request_type = if cell.stream { "chat_completion_stream" } else { "chat_completion" };

@@ -15,7 +15,7 @@ fn openai(provider: Style, script: &str) -> Chat {
 
 #[tokio::test]
 async fn the_head_is_that_of_an_event_stream() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let answer = gateway.ask(&cell.chat("[say: Hi]").header("x-request-id", "mine-1")).await;
         assert_eq!(answer.header("content-type"), "text/event-stream", "{cell:?}");
@@ -29,7 +29,7 @@ async fn the_head_is_that_of_an_event_stream() {
 
 #[tokio::test]
 async fn the_end_comes_once_also_when_the_provider_forgets_it() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for provider in BOTH {
         for script in ["[say: Hi]", "[say: Hi][no-done]"] {
             let answer = gateway.ask(&openai(provider, script)).await;
@@ -46,7 +46,7 @@ async fn the_end_comes_once_also_when_the_provider_forgets_it() {
 
 #[tokio::test]
 async fn a_provider_that_pings_for_ever_after_its_end_is_left() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         for script in ["[say: Hi][ping-forever: 20ms]", "[say: Hi][no-done][ping-forever: 20ms]"] {
             let began = Instant::now();
@@ -63,7 +63,7 @@ async fn a_provider_that_pings_for_ever_after_its_end_is_left() {
 
 #[tokio::test]
 async fn a_stream_that_arrives_byte_by_byte_is_the_same_stream() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let script = "[think: Hmm][say: Grüße \u{1F600}!][call: look {\"q\":\"ü\"}][chunks: 3]";
         let whole = gateway.ask(&cell.chat(script).tool("look")).await.told();
@@ -79,7 +79,7 @@ async fn a_stream_that_arrives_byte_by_byte_is_the_same_stream() {
 
 #[tokio::test]
 async fn usage_is_shown_to_those_who_ask_and_hidden_from_those_who_do_not() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for provider in BOTH {
         let script = "[say: Hi][usage: in=11 out=4]";
         let asked = openai(provider, script);
@@ -98,7 +98,7 @@ async fn usage_is_shown_to_those_who_ask_and_hidden_from_those_who_do_not() {
 #[tokio::test]
 async fn an_error_before_the_first_byte_is_an_ordinary_status() {
     for cell in streams() {
-        let gateway = Gateway::both().await;
+        let gateway = Gateway::every().await;
         // A rate limit comes last: it parks the key.
         for status in [400, 404, 500, 503, 429] {
             let answer = gateway.ask(&cell.chat(&format!("[fail: {status} no luck today]"))).await;
@@ -110,7 +110,7 @@ async fn an_error_before_the_first_byte_is_an_ordinary_status() {
 
 #[tokio::test]
 async fn an_error_as_the_first_event_is_an_ordinary_status_too() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let answer = gateway.ask(&cell.chat("[error-event]")).await;
         assert!(answer.status >= 500 && !answer.is_stream(), "{cell:?}: {}", answer.text());
@@ -140,7 +140,7 @@ async fn an_error_as_the_first_event_is_retried_and_falls_back() {
 
 #[tokio::test]
 async fn an_error_in_the_middle_is_one_event_and_no_done() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let script = "[say: one two three four][chunks: 4][error-after: 5]";
         let answer = gateway.ask(&cell.chat(script)).await;
@@ -155,7 +155,7 @@ async fn an_error_in_the_middle_is_one_event_and_no_done() {
 
 #[tokio::test]
 async fn a_stream_that_is_cut_in_the_middle_ends_with_an_error_event() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let answer = gateway.ask(&cell.chat("[say: one two three four][chunks: 4][cut: 1100]")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -167,7 +167,7 @@ async fn a_stream_that_is_cut_in_the_middle_ends_with_an_error_event() {
 
 #[tokio::test]
 async fn a_stream_that_is_cut_before_content_is_an_ordinary_status() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         for script in ["[say: Hi][cut: 30]", "[empty]"] {
             let answer = gateway.ask(&cell.chat(script)).await;
@@ -179,7 +179,7 @@ async fn a_stream_that_is_cut_before_content_is_an_ordinary_status() {
 
 #[tokio::test]
 async fn content_reaches_the_client_before_the_provider_has_finished() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         // The provider says something, then nothing more: only a gateway that passes things on at once shows it.
         let chat = cell.chat("[say: first][hang-after: 4]");
@@ -190,7 +190,7 @@ async fn content_reaches_the_client_before_the_provider_has_finished() {
 
 #[tokio::test]
 async fn a_silent_provider_is_bridged_by_pings() {
-    let gateway = Gateway::both().ping_after(Duration::from_millis(40)).await;
+    let gateway = Gateway::every().ping_after(Duration::from_millis(40)).await;
     for cell in streams() {
         // Silence before the head.
         let answer = gateway.ask(&cell.chat("[say: Late][delay: 200ms]")).await;
@@ -205,7 +205,7 @@ async fn a_silent_provider_is_bridged_by_pings() {
 
 #[tokio::test]
 async fn an_error_after_the_first_ping_is_the_one_event_of_the_stream() {
-    let gateway = Gateway::both().ping_after(Duration::from_millis(30)).await;
+    let gateway = Gateway::every().ping_after(Duration::from_millis(30)).await;
     for cell in streams() {
         let answer = gateway.ask(&cell.chat("[delay: 100ms][fail: 503 too busy]")).await;
         assert_eq!((answer.status, answer.is_stream()), (200, true));
@@ -216,7 +216,7 @@ async fn an_error_after_the_first_ping_is_the_one_event_of_the_stream() {
 
 #[tokio::test]
 async fn a_huge_reply_streams_through() {
-    let gateway = Gateway::both().await;
+    let gateway = Gateway::every().await;
     for cell in streams() {
         let answer = gateway.ask(&cell.chat("[huge: 2MB][chunks: 200]")).await;
         assert_eq!(answer.told().text.len(), 2 << 20, "{cell:?}");

@@ -1,0 +1,129 @@
+//! Chat completions, whole and streamed. <https://platform.openai.com/docs/api-reference/chat-streaming>
+
+use serde_json::{Map, Value, json};
+
+use super::{Call, Told, text};
+use crate::OrFail as _;
+use crate::answer::Event;
+
+pub(crate) fn whole(reply: &Value) -> Told {
+    assert_eq!(reply["object"], "chat.completion", "{reply}");
+    assert!(reply["id"].is_string() && reply["model"].is_string(), "{reply}");
+    assert!(reply["created"].as_u64().is_some_and(|seconds| seconds > 0), "{reply}");
+    let choice = &reply["choices"][0];
+    let message = &choice["message"];
+    assert_eq!(message["role"], "assistant", "{reply}");
+    let calls = message["tool_calls"].as_array().into_iter().flatten().map(|call| Call {
+        id: text(&call["id"]),
+        name: text(&call["function"]["name"]),
+        arguments: text(&call["function"]["arguments"]),
+    });
+    Told {
+        text: text(&message["content"]),
+        thinking: text(&message["reasoning_content"]),
+        refusal: message["refusal"].as_str().map(str::to_owned),
+        calls: calls.collect(),
+        finish: text(&choice["finish_reason"]),
+        usage: reply["usage"].clone(),
+        extra: reply["extra_fields"].clone(),
+        message: message.clone(),
+    }
+}
+
+pub(crate) fn stream(events: &[Event]) -> Told {
+    let (last, chunks) = events.split_last().or_fail("a stream");
+    assert_eq!(last.data, "[DONE]", "the stream ends with [DONE]");
+    let mut reader = Reader::default();
+    for event in chunks {
+        assert_eq!(event.name, None, "OpenAI chunks have no event name");
+        assert_ne!(event.data, "[DONE]", "[DONE] comes once");
+        reader.chunk(&serde_json::from_str(&event.data).or_fail("a chunk"));
+    }
+    reader.end()
+}
+
+#[derive(Default)]
+struct Reader {
+    told: Told,
+    id: Option<String>,
+    started: bool,
+    /// A chunk after the one with usage would be lost on SDKs that stop there.
+    usage_seen: bool,
+}
+
+impl Reader {
+    fn chunk(&mut self, chunk: &Value) {
+        assert_eq!(chunk["object"], "chat.completion.chunk", "{chunk}");
+        let id = self.id.get_or_insert_with(|| text(&chunk["id"]));
+        assert_eq!(*id, text(&chunk["id"]), "one reply has one id");
+        assert!(chunk["model"].is_string(), "{chunk}");
+        assert!(chunk["created"].as_u64().is_some_and(|seconds| seconds > 0), "{chunk}");
+        assert!(!self.usage_seen, "usage comes last: {chunk}");
+        assert!(self.told.extra.is_null(), "extra_fields come in the last chunk: {chunk}");
+        let choices = chunk["choices"].as_array().or_fail("choices");
+        for choice in choices {
+            self.choice(choice);
+        }
+        if !chunk["usage"].is_null() {
+            self.told.usage = chunk["usage"].clone();
+            self.usage_seen = choices.is_empty();
+        }
+        self.told.extra = chunk["extra_fields"].clone();
+    }
+
+    fn choice(&mut self, choice: &Value) {
+        assert_eq!(choice["index"], 0, "{choice}");
+        assert_eq!(self.told.finish, "", "nothing follows the finish: {choice}");
+        let delta = &choice["delta"];
+        assert!(delta.is_object(), "{choice}");
+        let first = !std::mem::replace(&mut self.started, true);
+        let named = delta["role"] == "assistant" || !first && delta["role"].is_null();
+        assert!(named, "the first chunk names the role, and none another: {choice}");
+        self.told.text.push_str(delta["content"].as_str().unwrap_or_default());
+        self.told.thinking.push_str(delta["reasoning_content"].as_str().unwrap_or_default());
+        if let Some(refusal) = delta["refusal"].as_str() {
+            self.told.refusal.get_or_insert_default().push_str(refusal);
+        }
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            self.call(call);
+        }
+        self.told.finish = text(&choice["finish_reason"]);
+    }
+
+    fn call(&mut self, delta: &Value) {
+        let index = delta["index"].as_u64().and_then(|index| usize::try_from(index).ok()).or_fail("a call's index");
+        let calls = &mut self.told.calls;
+        assert!(index <= calls.len(), "indexes of calls count up from 0: {delta}");
+        if index == calls.len() {
+            assert_eq!(delta["type"], "function", "{delta}");
+            let (id, name) = (text(&delta["id"]), text(&delta["function"]["name"]));
+            assert!(!id.is_empty() && !name.is_empty(), "a call opens with id and name: {delta}");
+            calls.push(Call { id, name, arguments: String::new() });
+        } else {
+            let repeated = delta.get("id").is_some_and(|id| !id.is_null());
+            assert!(!repeated, "SDKs concatenate: an id comes once: {delta}");
+        }
+        let call = calls.get_mut(index).or_fail("a call");
+        call.arguments.push_str(delta["function"]["arguments"].as_str().unwrap_or_default());
+    }
+
+    fn end(self) -> Told {
+        let mut told = self.told;
+        assert!(!told.finish.is_empty(), "the stream has a finish_reason");
+        let mut message = Map::new();
+        message.insert("role".into(), "assistant".into());
+        message.insert("content".into(), if told.text.is_empty() { Value::Null } else { told.text.clone().into() });
+        if !told.thinking.is_empty() {
+            message.insert("reasoning_content".into(), told.thinking.clone().into());
+        }
+        if !told.calls.is_empty() {
+            let calls = told.calls.iter().map(|call| {
+                let function = json!({"name": call.name, "arguments": call.arguments});
+                json!({"id": call.id, "type": "function", "function": function})
+            });
+            message.insert("tool_calls".into(), calls.collect());
+        }
+        told.message = message.into();
+        told
+    }
+}
