@@ -1,6 +1,6 @@
 //! Chat completions, whole and streamed. <https://platform.openai.com/docs/api-reference/chat-streaming>
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Call, Told, text};
 use crate::OrFail as _;
@@ -47,6 +47,8 @@ struct Reader {
     told: Told,
     id: Option<String>,
     started: bool,
+    /// The message as SDKs put it together, with whatever else the deltas hold.
+    message: Value,
     /// A chunk after the one with usage would be lost on SDKs that stop there.
     usage_seen: bool,
 }
@@ -79,6 +81,7 @@ impl Reader {
         let first = !std::mem::replace(&mut self.started, true);
         let named = delta["role"] == "assistant" || !first && delta["role"].is_null();
         assert!(named, "the first chunk names the role, and none another: {choice}");
+        accumulate(&mut self.message, delta);
         self.told.text.push_str(delta["content"].as_str().unwrap_or_default());
         self.told.thinking.push_str(delta["reasoning_content"].as_str().unwrap_or_default());
         if let Some(refusal) = delta["refusal"].as_str() {
@@ -110,20 +113,44 @@ impl Reader {
     fn end(self) -> Told {
         let mut told = self.told;
         assert!(!told.finish.is_empty(), "the stream has a finish_reason");
-        let mut message = Map::new();
-        message.insert("role".into(), "assistant".into());
-        message.insert("content".into(), if told.text.is_empty() { Value::Null } else { told.text.clone().into() });
-        if !told.thinking.is_empty() {
-            message.insert("reasoning_content".into(), told.thinking.clone().into());
+        told.message = self.message;
+        for call in told.message["tool_calls"].as_array_mut().into_iter().flatten() {
+            // An index is of the stream alone.
+            call.as_object_mut().and_then(|call| call.remove("index"));
         }
-        if !told.calls.is_empty() {
-            let calls = told.calls.iter().map(|call| {
-                let function = json!({"name": call.name, "arguments": call.arguments});
-                json!({"id": call.id, "type": "function", "function": function})
-            });
-            message.insert("tool_calls".into(), calls.collect());
-        }
-        told.message = message.into();
         told
+    }
+}
+
+/// Adds a delta as the official SDKs do (`accumulate_delta`): texts are joined, lists of objects are merged by `index`.
+fn accumulate(so_far: &mut Value, delta: &Value) {
+    for (key, more) in delta.as_object().into_iter().flatten() {
+        let field = &mut so_far[key];
+        match (field.take(), more) {
+            (Value::String(text), Value::String(more)) if key != "type" => *field = (text + more).into(),
+            (Value::Object(object), Value::Object(_)) => {
+                *field = object.into();
+                accumulate(field, more);
+            }
+            (Value::Array(list), Value::Array(entries)) => {
+                *field = list.into();
+                entries.iter().for_each(|entry| merge(field, entry));
+            }
+            (Value::Null, Value::Array(entries)) => {
+                *field = json!([]);
+                entries.iter().for_each(|entry| merge(field, entry));
+            }
+            (before, Value::Null) => *field = before,
+            _ => *field = more.clone(),
+        }
+    }
+}
+
+fn merge(list: &mut Value, entry: &Value) {
+    let index = entry["index"].as_u64().or_fail(&format!("SDKs merge lists of objects by index: {entry}"));
+    let entries = list.as_array_mut().or_fail("a list");
+    match entries.iter_mut().find(|known| known["index"] == index) {
+        Some(known) => accumulate(known, entry),
+        None => entries.push(entry.clone()),
     }
 }

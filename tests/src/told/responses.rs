@@ -8,7 +8,7 @@ use crate::answer::Event;
 
 pub(crate) fn whole(response: &Value) -> Told {
     assert_eq!(response["object"], "response", "{response}");
-    assert!(response["id"].as_str().is_some_and(|id| id.starts_with("resp_")), "{response}");
+    assert!(response["id"].as_str().is_some_and(|id| !id.is_empty()), "{response}");
     assert!(response["created_at"].as_f64().is_some_and(|seconds| seconds > 0.0), "{response}");
     for field in ["model", "tools", "tool_choice", "parallel_tool_calls", "error", "incomplete_details", "metadata"] {
         assert!(response.get(field).is_some(), "SDKs' types have `{field}`: {response}");
