@@ -45,7 +45,8 @@ impl Form {
     pub fn of(body: &Bytes, boundary: &str) -> Result<Self, Malformed> {
         let delimiter = format!("--{boundary}");
         let mut form = Self::default();
-        let mut starts = memmem::find_iter(body, delimiter.as_bytes());
+        let mut starts =
+            memmem::find_iter(body, delimiter.as_bytes()).filter(|at| delimits(body, *at, delimiter.len()));
         let mut from = starts.next().ok_or_else(|| malformed("a form with the boundary that content-type names"))?;
         let mut ended = false;
         for next in starts {
@@ -92,6 +93,13 @@ impl Form {
     }
 }
 
+/// Does a delimiter stand here? On a line of its own: what only looks like one is content.
+fn delimits(body: &[u8], at: usize, length: usize) -> bool {
+    let begins_line = at == 0 || body.get(..at).is_some_and(|before| before.ends_with(b"\r\n"));
+    let rest = body.get(at.saturating_add(length)..).unwrap_or_default();
+    begins_line && (rest.starts_with(b"--") || rest.trim_ascii_start().len() < rest.len())
+}
+
 /// The `name` of a part's `content-disposition`.
 fn field_name(head: &[u8]) -> Option<String> {
     let head = String::from_utf8_lossy(head);
@@ -112,7 +120,7 @@ fn malformed_at(pointer: &str, expected: &str) -> Malformed {
 mod tests {
     use super::*;
 
-    const FORM: &str = "--b1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n--x\r\n--b1\r\n\
+    const FORM: &str = "--b1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF--b1\r\n--b12\r\n--b1\r\n\
         content-disposition: form-data; name=\"model\"\r\n\r\nopenai/whisper-1\r\n--b1\r\nContent-Disposition: form-data; name=stream\r\n\r\ntrue\r\n--b1--\r\n";
 
     #[test]

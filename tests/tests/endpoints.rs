@@ -68,7 +68,7 @@ async fn a_form_keeps_its_file_and_gets_the_providers_name_of_the_model() {
     let form = |model: &str| {
         let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n";
         let tail = format!("\r\n--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b--\r\n");
-        [head.as_bytes(), b"RIFF\x00\xff--b0\r\n".as_slice(), tail.as_bytes()].concat()
+        [head.as_bytes(), b"RIFF\x00\xff\r\n-b".as_slice(), tail.as_bytes()].concat()
     };
     let headers = [("content-type", "multipart/form-data; boundary=b")];
     let answer = gateway.post("/v1/audio/transcriptions", &headers, form("openai/whisper-1")).await;

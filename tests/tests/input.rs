@@ -229,7 +229,7 @@ async fn compressed_bodies_are_refused() {
 async fn unknown_routes_and_wrong_methods_are_told_in_the_paths_dialect() {
     let gateway = Gateway::both().await;
     for path in
-        ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "//v1/chat/completions", "/v1/%63hat/completions", "/v2/x"]
+        ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "//v1/chat/completions", "/v1/%63hat/completions", "/v3/x"]
     {
         refused(&gateway.post(path, &[], "{}").await, 404, path);
     }
