@@ -16,6 +16,7 @@ pub mod grant;
 pub mod hold;
 pub mod items;
 pub mod journal;
+pub mod keys;
 pub mod lane;
 pub mod models;
 pub mod names;
@@ -47,6 +48,7 @@ use answer::{Reply, ReplyBody};
 use ask::{Arrival, Ask};
 use dispatch::{Source, Started, dispatch};
 use grant::Grant;
+use keys::OwnKey;
 use lane::Lane;
 use offer::Offer;
 use plan::Plan;
@@ -165,6 +167,7 @@ fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
         plan.noted.push("/fallbacks", format!("{}: {}", dropped.fallback, dropped.reason));
     }
     plan.targets = routed.targets;
+    plan.own_key = OwnKey::of(&plan.ask, &plan.state);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! A request loads the snapshot once and keeps it to its end, so that a change in between cannot split it.
 
 mod build;
+mod direct;
 mod key;
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,7 +15,9 @@ use bifrost_mcp::Hub;
 use bifrost_policies::{Budget, KeyIndex, KeyPool, KeyRule, Keyring, Known, Queue};
 use bifrost_providers::Dialect;
 use moka::sync::Cache;
+use secrecy::SecretString;
 
+use self::direct::Direct;
 use crate::config::HeaderFilter;
 use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
@@ -28,6 +31,7 @@ use crate::record::Log;
 use crate::tasks::Tasks;
 
 pub use build::{BuildError, Surroundings, state};
+pub use direct::{Brought, NotBrought};
 pub use key::{KeyState, Site};
 
 /// The services of one gateway, which outlive every snapshot.
@@ -66,6 +70,8 @@ pub struct State {
     pub limits: Limits,
     /// Are tools added to requests that do not ask for them?
     pub auto_inject: bool,
+    /// May callers bring a provider's key of their own?
+    pub direct_keys: bool,
 }
 
 /// One provider at run time.
@@ -81,6 +87,8 @@ pub struct ProviderState {
     pub retry: Budget,
     /// The request types it serves; `None` for all.
     pub allowed_requests: Option<BTreeSet<String>>,
+    /// Where keys go that callers bring.
+    direct: Direct,
     /// The provider's list of models, for a while.
     pub models: Cache<(), Arc<Vec<Model>>>,
 }
@@ -110,6 +118,11 @@ impl Engine {
 // === impl ProviderState ===
 
 impl ProviderState {
+    /// The key that a request brought, as one of this provider's; `endpoint` for the resource at Azure that it opens.
+    pub fn brought(&self, key: &SecretString, endpoint: Option<&str>) -> Result<Brought, NotBrought> {
+        self.direct.key(key, endpoint)
+    }
+
     pub fn key(&self, index: KeyIndex) -> Option<&KeyState> {
         self.key_states.get(index.position())
     }

@@ -124,6 +124,12 @@ impl fmt::Debug for Keyring {
 // === impl Credentials ===
 
 impl<'a> Credentials<'a> {
+    /// A value that is no virtual key, for callers who may bring a provider's own: the first there is.
+    pub fn brought(&self, keyring: &Keyring) -> Option<&'a str> {
+        let all = [self.bearer, self.x_api_key, self.x_goog_api_key, self.api_key];
+        all.into_iter().flatten().map(str::trim).find(|value| !value.is_empty() && !keyring.claims(value))
+    }
+
     /// The values that are virtual keys. An empty header counts as absent: clients send one when a variable is unset.
     fn virtual_keys(&self, keyring: &Keyring) -> impl Iterator<Item = &'a str> {
         let certain = self.vk_header.into_iter();
@@ -214,6 +220,23 @@ mod tests {
             let enforced = identify(&credentials, true, &keyring);
             let wanted = if found == Ok(None) { Err(Denied::VirtualKeyRequired) } else { found };
             assert_eq!(enforced, wanted, "enforced: {what}");
+        }
+    }
+
+    /// A virtual key never goes to a provider, whatever header it came in.
+    #[test]
+    fn what_is_no_virtual_key_may_be_a_providers() {
+        let keyring = keyring();
+        for (credentials, brought) in [
+            (NONE, None),
+            (Credentials { bearer: Some("sk-own"), ..NONE }, Some("sk-own")),
+            (Credentials { x_goog_api_key: Some(" AIza "), ..NONE }, Some("AIza")),
+            (Credentials { vk_header: Some("sk-own"), ..NONE }, None),
+            (Credentials { bearer: Some("sk-bf-1"), x_api_key: Some("sk-own"), ..NONE }, Some("sk-own")),
+            (Credentials { bearer: Some("sk-bf-unknown"), api_key: Some("vk_12345"), ..NONE }, None),
+            (Credentials { bearer: Some(""), ..NONE }, None),
+        ] {
+            assert_eq!(credentials.brought(&keyring), brought, "{:?}", credentials.bearer);
         }
     }
 

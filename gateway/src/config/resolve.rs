@@ -27,6 +27,8 @@ struct Resolver<'a> {
     environment: Environment<'a>,
     /// `version: 2`: an empty list of models means none.
     empty_means_none: bool,
+    /// Callers may bring keys, so that a provider needs none.
+    direct_keys: bool,
     findings: Vec<Finding>,
     warnings: Vec<String>,
 }
@@ -40,7 +42,9 @@ struct Names {
 /// Resolves the file. The settings are only good if there are no findings.
 pub(super) fn resolve(file: &File, tree: &Node, environment: Environment<'_>) -> (Settings, Vec<Finding>) {
     let empty_means_none = file.version == Some(2);
-    let mut resolver = Resolver { tree, environment, empty_means_none, findings: Vec::new(), warnings: Vec::new() };
+    let direct_keys = file.client.allow_direct_keys;
+    let (findings, warnings) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver { tree, environment, empty_means_none, direct_keys, findings, warnings };
     let client = client(&file.client);
     let providers = resolver.providers(&file.providers);
     let tools = resolver.tools(&file.mcp, &file.client);

@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode};
 use super::forward::forwarded;
 use super::grant::{Grant, clipped};
 use super::hold::Held;
+use super::keys::{Keys, OwnKey};
 use super::lane::Lane;
 use super::plan::{Plan, Prepared};
 use super::refusal::Refusal;
@@ -152,11 +153,13 @@ async fn try_target<E: Errand>(
         return Err(Denied::UnknownProvider { provider: target.provider.to_string(), known }.into());
     };
     grant.asked(target);
+    let brought = OwnKey::at(errand.plan(), target, upstream)?;
     let permit = upstream.queue.enter().await?;
     let attempts = Attempts {
         errand,
         target,
         upstream,
+        keys: Keys::new(upstream, brought.as_ref()),
         tried: KeySet::default(),
         retries_on_key: 0,
         last: None,
@@ -184,6 +187,7 @@ struct Attempts<'a, E> {
     errand: &'a mut E,
     target: &'a Target,
     upstream: &'a ProviderState,
+    keys: Keys<'a>,
     tried: KeySet,
     retries_on_key: u32,
     last: Option<Refusal>,
@@ -212,7 +216,7 @@ impl<'a, E: Errand> Attempts<'a, E> {
             grant.waited_upstream(began.elapsed());
             let failure = match outcome {
                 Ok(received) => {
-                    self.upstream.keys.healthy(index, Instant::now());
+                    self.keys.healthy(index, Instant::now());
                     return Ok(self.started(ready, received, grant));
                 }
                 Err(failure) => failure,
@@ -239,7 +243,7 @@ impl<'a, E: Errand> Attempts<'a, E> {
     /// The request as it goes out under this key. What was made for the key before serves again where both send the same.
     fn ready(&mut self, index: KeyIndex, before: Option<Ready<'a>>) -> Result<Ready<'a>, Refusal> {
         let upstream = self.upstream;
-        let Some(key) = upstream.key(index) else { return Err(self.no_key()) };
+        let Some(key) = self.keys.key(index) else { return Err(self.no_key()) };
         let plan = self.errand.plan();
         let site = key.site(&self.target.model, plan.ask.dialect);
         if let Some(before) = before
@@ -291,10 +295,10 @@ impl<'a, E: Errand> Attempts<'a, E> {
         match failure.kind {
             FailureKind::RateLimited => {
                 let reason = RestReason::RateLimited { retry_after: failure.retry_after };
-                self.upstream.keys.rest(index, reason, now);
+                self.keys.rest(index, reason, now);
             }
             FailureKind::Credential => {
-                self.upstream.keys.rest(index, RestReason::Refused, now);
+                self.keys.rest(index, RestReason::Refused, now);
             }
             _ => {}
         }
@@ -303,7 +307,7 @@ impl<'a, E: Errand> Attempts<'a, E> {
         let facts = Facts {
             kind: policy_kind(failure.kind),
             retry_after: failure.retry_after,
-            other_key_free: self.upstream.keys.any_free(&self.errand.plan().wanted(self.target), &tried, now),
+            other_key_free: self.keys.any_free(&self.keys.wanted(self.errand.plan(), self.target), &tried, now),
             committed: false,
             retries_on_key: self.retries_on_key,
             remaining: None,
@@ -333,8 +337,8 @@ impl<'a, E: Errand> Attempts<'a, E> {
 
     fn pick(&mut self) -> Result<KeyIndex, Refusal> {
         let now = Instant::now();
-        let wanted = self.errand.plan().wanted(self.target);
-        let none = match self.upstream.keys.pick(&wanted, &self.tried, now, &mut rand::rng()) {
+        let wanted = self.keys.wanted(self.errand.plan(), self.target);
+        let none = match self.keys.pick(&wanted, &self.tried, now) {
             Ok(index) => return Ok(index),
             Err(none) => none,
         };
@@ -351,6 +355,9 @@ impl<'a, E: Errand> Attempts<'a, E> {
     }
 
     fn refusal(&self, site: &Site<'_>, failure: Box<Failure>) -> Refusal {
+        if self.keys.are_brought() && failure.kind == FailureKind::Credential {
+            return OwnKey::refused_by(&self.target.provider, failure.status);
+        }
         let upstream = site.dialect;
         Refusal::Failed { provider: self.target.provider.clone(), upstream, failure }
     }

@@ -19,6 +19,8 @@ names! {
     SESSION_ID = "x-bf-session-id";
     PROVIDER_KEY_ID = "x-bf-api-key-id";
     PROVIDER_KEY_NAME = "x-bf-api-key";
+    DIRECT_KEY = "x-bf-direct-key";
+    AZURE_ENDPOINT = "x-bf-azure-endpoint";
     INCLUDE_CLIENTS = "x-bf-mcp-include-clients";
     INCLUDE_TOOLS = "x-bf-mcp-include-tools";
 }

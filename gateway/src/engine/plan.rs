@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::ask::{self, Ask};
 use super::items::Items;
 use super::journal;
+use super::keys::OwnKey;
 use super::lane::{Content, Lane};
 use super::names;
 use super::offer::Offer;
@@ -28,6 +29,8 @@ pub struct Plan {
     /// Where this request's own journal entries are kept.
     pub place: String,
     pub targets: Vec<Target>,
+    /// The provider's key that the request brought.
+    pub own_key: Option<OwnKey>,
     /// The target to begin with: later turns stay where the first one was answered.
     pub at: usize,
     /// The gateway's tools, where any are offered.
@@ -61,6 +64,7 @@ impl Plan {
             principal,
             place: String::new(),
             targets: Vec::new(),
+            own_key: None,
             at: 0,
             offer: None,
             items: None,

@@ -69,8 +69,8 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
     for provider in &settings.providers {
         let name: Arc<str> = provider.name.as_str().into();
         known.insert(name.clone(), &key_rules(provider));
-        let drop_excess = settings.client.drop_excess_requests;
-        providers.insert(name.clone(), provider_state(&name, provider, drop_excess, (now, surroundings.shards))?);
+        let state = provider_state(&name, provider, &settings.client, (now, surroundings.shards))?;
+        providers.insert(name, state);
     }
     Ok(State {
         enforce_auth: settings.client.enforce_auth,
@@ -86,6 +86,7 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
         hub: Hub::start(hub_settings(settings, surroundings)?)?,
         limits: limits(&settings.tools),
         auto_inject: settings.tools.auto_inject,
+        direct_keys: settings.client.allow_direct_keys,
     })
 }
 

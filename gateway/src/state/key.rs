@@ -19,7 +19,7 @@ pub struct KeyState {
 }
 
 /// A provider as one key sees it. Some have an API of their own for the models of a family.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Home {
     pub(super) usual: Arc<Provider>,
     pub(super) families: Vec<(Family, Arc<Provider>)>,

@@ -25,7 +25,7 @@ type Deployments<'a> = (&'static str, &'a IndexMap<String, String>);
 
 impl Resolver<'_> {
     pub(super) fn keys(&mut self, at: &str, home: &Home<'_>, keys: &[Key]) -> Vec<KeySettings> {
-        if keys.is_empty() && !home.keyless {
+        if keys.is_empty() && !home.keyless && !self.direct_keys {
             self.conflict(at, "the provider needs at least one key, such as `\"keys\": [{\"value\": \"env.NAME\"}]`");
         }
         let mut names = Names::of("key name");

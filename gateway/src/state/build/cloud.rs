@@ -52,6 +52,11 @@ fn azure_site(azure: &AzureSettings, alias: Option<&AliasSettings>) -> Site {
     Site { url: endpoint.map(|url| resource(url).to_owned()), places: vec![("version", query)], dated }
 }
 
+/// A resource that a caller will name, by the API without versions.
+pub(super) fn anywhere_at_azure() -> Site {
+    Site { url: None, places: vec![("version", String::new())], dated: false }
+}
+
 /// The address of a resource as such: the portal shows it with the API's own path behind it.
 fn resource(endpoint: &str) -> &str {
     let endpoint = endpoint.trim_end_matches('/');

@@ -18,6 +18,7 @@ use secrecy::ExposeSecret as _;
 use super::{BuildError, cloud, models};
 use crate::config::{self, AliasSettings, KeySettings};
 use crate::state::ProviderState;
+use crate::state::direct::{Direct, Elsewhere};
 use crate::state::key::{AliasState, Home, KeyState};
 
 /// Idle connections kept per provider host.
@@ -29,7 +30,7 @@ const MODELS_LIVE_FOR: Duration = Duration::from_mins(1);
 pub(super) fn provider_state(
     name: &Arc<str>,
     settings: &config::ProviderSettings,
-    drop_excess: bool,
+    client: &config::ClientSettings,
     (now, shards): (Instant, usize),
 ) -> Result<ProviderState, BuildError> {
     let row = row(settings)?;
@@ -37,9 +38,10 @@ pub(super) fn provider_state(
     let transport = Arc::new(transport(settings, shards, move |ip| address::allowed(ip, private_ok))?);
     let mut maker = Maker { settings, row, transport: &transport, shards, made: Vec::new() };
     let mut key_states = settings.keys.iter().map(|key| maker.key(key)).collect::<Result<Vec<_>, _>>()?;
-    if key_states.is_empty() {
+    if key_states.is_empty() && settings.keyless {
         key_states.push(maker.keyless()?);
     }
+    let direct = maker.direct(key_states.first(), client.allow_direct_keys)?;
     Ok(ProviderState {
         dialect: row.dialect,
         allowed_requests: settings.allowed_requests.clone(),
@@ -47,7 +49,8 @@ pub(super) fn provider_state(
         rules: key_rules(settings),
         models: Cache::builder().max_capacity(1).time_to_live(MODELS_LIVE_FOR).build(),
         key_states,
-        queue: Queue::new(name.clone(), settings.concurrency, settings.buffer, drop_excess),
+        direct,
+        queue: Queue::new(name.clone(), settings.concurrency, settings.buffer, client.drop_excess_requests),
         retry: Budget {
             max_retries: settings.retry.max_retries,
             initial: settings.retry.initial,
@@ -116,11 +119,7 @@ impl Maker<'_> {
 
     fn home(&mut self, site: &Site) -> Result<Home, BuildError> {
         let usual = self.provider(site, None)?;
-        let families = self.row.variants.iter().filter_map(|variant| match variant.of {
-            Of::Family(family) => Some(family),
-            Of::DatedVersion => None,
-        });
-        let families = families.map(|family| Ok((family, self.provider(site, Some(family))?)));
+        let families = self.families().map(|family| Ok((family, self.provider(site, Some(family))?)));
         Ok(Home { usual, families: families.collect::<Result<_, BuildError>>()? })
     }
 
@@ -128,10 +127,19 @@ impl Maker<'_> {
         if let Some((.., known)) = self.made.iter().find(|(at, of, _)| at == site && *of == family) {
             return Ok(known.clone());
         }
+        let provider = Provider::new(self.provider_settings(site, family));
+        let named = self.settings.name.clone();
+        let provider = provider.map_err(|source| BuildError::Provider { provider: named, source })?;
+        let provider = Arc::new(provider);
+        self.made.push((site.clone(), family, provider.clone()));
+        Ok(provider)
+    }
+
+    fn provider_settings(&self, site: &Site, family: Option<Family>) -> ProviderSettings {
         let Self { settings, row, transport, .. } = *self;
         let of = family.map(Of::Family).or(site.dated.then_some(Of::DatedVersion));
         let timeouts = settings.timeouts;
-        let provider = Provider::new(ProviderSettings {
+        ProviderSettings {
             name: settings.name.clone(),
             row: of.and_then(|of| row.variant(of)).copied().unwrap_or(row),
             base_url: site.url.as_ref().or(settings.base_url.as_ref()).cloned(),
@@ -145,11 +153,38 @@ impl Maker<'_> {
                 total: Some(timeouts.request),
             },
             transport: transport.clone(),
-        });
-        let provider = provider.map_err(|source| BuildError::Provider { provider: settings.name.clone(), source })?;
-        let provider = Arc::new(provider);
-        self.made.push((site.clone(), family, provider.clone()));
-        Ok(provider)
+        }
+    }
+
+    /// Where keys go that callers bring: where the provider's first key goes, and at Azure to whatever resource they name.
+    fn direct(&mut self, first: Option<&KeyState>, allowed: bool) -> Result<Direct, BuildError> {
+        let is_known = self.settings.base_url.is_some() || !self.row.base_url.contains('{');
+        let home = match first {
+            Some(key) => Some(key.home.clone()),
+            None if allowed && is_known => Some(self.home(&Site::default())?),
+            None => None,
+        };
+        let azure = if allowed && self.row.name == "azure" { Some(self.elsewhere()?) } else { None };
+        Ok(Direct { auth: self.row.auth, home, azure })
+    }
+
+    /// A caller who names an address may not mean this machine or its network, unless those are open to providers anyway.
+    fn elsewhere(&self) -> Result<Elsewhere, BuildError> {
+        let private_ok = self.settings.allow_private_network;
+        let allowed = move |ip: IpAddr| address::allowed(ip, private_ok) && (private_ok || !ip.is_loopback());
+        let transport = Arc::new(transport(self.settings, self.shards, allowed)?);
+        let site = cloud::anywhere_at_azure();
+        let settings =
+            |family| ProviderSettings { transport: transport.clone(), ..self.provider_settings(&site, family) };
+        let families = self.families().map(|family| (family, settings(Some(family)))).collect();
+        Ok(Elsewhere { usual: settings(None), families })
+    }
+
+    fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        self.row.variants.iter().filter_map(|variant| match variant.of {
+            Of::Family(family) => Some(family),
+            Of::DatedVersion => None,
+        })
     }
 }
 
@@ -170,7 +205,7 @@ pub(super) fn key_rules(settings: &config::ProviderSettings) -> Vec<KeyRule> {
             enabled: key.enabled,
         })
         .collect();
-    if !rules.is_empty() {
+    if !rules.is_empty() || !settings.keyless {
         return rules;
     }
     let name = KEYLESS.to_owned();
