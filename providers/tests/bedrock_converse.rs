@@ -3,6 +3,8 @@
 
 #[path = "support/fold.rs"]
 mod fold;
+#[path = "support/joined_bedrock.rs"]
+mod joined_bedrock;
 #[path = "support/messages.rs"]
 mod messages;
 #[path = "support/recorded.rs"]
@@ -20,7 +22,8 @@ use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
 use bytes::Bytes;
 use fold::fold;
 use http::{HeaderMap, StatusCode};
-use messages::{events, frames, joined};
+use joined_bedrock::joined;
+use messages::{events, frames};
 use replay::read;
 use serde_json::Value;
 

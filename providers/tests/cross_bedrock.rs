@@ -8,6 +8,8 @@
 mod crossing;
 #[path = "support/fold.rs"]
 mod fold;
+#[path = "support/joined_bedrock.rs"]
+mod joined_bedrock;
 #[path = "support/messages.rs"]
 mod messages;
 #[path = "support/recorded.rs"]

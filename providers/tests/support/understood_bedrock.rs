@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::messages;
+use crate::joined_bedrock;
 use crate::understood::{Answered, Asked, Spoken, list, schema, text};
 
 fn texts(blocks: &[Value]) -> String {
@@ -81,5 +81,5 @@ pub(crate) fn bedrock_answered(body: &Value) -> Answered {
 }
 
 pub(crate) fn bedrock_joined(stream: &[u8]) -> Value {
-    messages::joined(stream)
+    joined_bedrock::joined(stream)
 }
