@@ -11,15 +11,18 @@ mod replay;
 use bifrost_providers::dialect::bedrock_converse::BedrockConverse;
 use bifrost_providers::dialect::{Frame, Problem, WriterOptions};
 use bifrost_providers::event::unfold;
-use bifrost_providers::eventstream::EXCEPTION;
+use bifrost_providers::eventstream::{EXCEPTION, write_event, write_exception};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
+use bifrost_providers::tap::Tap;
 use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
 use fold::fold;
 use http::StatusCode;
+use proptest::prelude::*;
 use replay::read;
 use serde_json::{Value, json};
 
+const BEDROCK: Dialect = Dialect::BedrockConverse;
 const CLAUDE: &str = "anthropic.claude-opus-4-6-v1";
 const LLAMA: &str = "meta.llama3-3-70b-instruct-v1:0";
 
@@ -532,5 +535,85 @@ fn streams_that_are_none_are_refused_and_cut_ones_are_broken() {
         let (events, end) = read(&BedrockConverse, frames(&stream));
         end.unwrap();
         assert!(matches!(events.last(), Some(ChatEvent::Stop { .. })));
+    }
+}
+
+// === Damage ===
+
+/// Every event there is, and every kind of growth.
+const EVENTS: &[(&str, &str)] = &[
+    ("messageStart", r#"{"role":"assistant","p":"ab"}"#),
+    ("contentBlockStart", r#"{"contentBlockIndex":0,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"toolUse":{"input":"{\"a\":1}"}},"p":"a"}"#),
+    ("contentBlockStart", r#"{"contentBlockIndex":1,"start":{"toolResult":{"toolUseId":"t","type":"x"}}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":1,"delta":{"toolResult":[{"text":"a"},{"json":{}}]}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":2,"delta":{"text":"a"}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":2,"delta":{"citation":{"title":"t"}}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":3,"delta":{"reasoningContent":{"text":"a","signature":"b"}}}"#),
+    ("contentBlockDelta", r#"{"contentBlockIndex":4,"delta":{"reasoningContent":{"redactedContent":"AAEC"}}}"#),
+    ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+    ("tomorrow", r#"{"a":[1]}"#),
+    ("exception/throttlingException", r#"{"message":"m","originalStatusCode":429}"#),
+    ("messageStop", r#"{"stopReason":"end_turn","additionalModelResponseFields":{"stop_sequence":"x"}}"#),
+    (
+        "metadata",
+        r#"{"usage":{"inputTokens":1,"cacheDetails":[{"ttl":"1h","inputTokens":2}]},"metrics":{"latencyMs":1}}"#,
+    ),
+];
+
+proptest! {
+    /// Whatever comes in whatever order, damaged anywhere: the reader and the tap refuse it or read it, and what is read is lawful,
+    /// or the reader of debug builds says so.
+    #[test]
+    fn damaged_streams_never_panic(
+        order in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+        (which, at, byte) in (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()),
+        damaged: bool,
+    ) {
+        let mut stream: Vec<(&str, Vec<u8>)> =
+            order.iter().map(|pick| EVENTS[pick.index(EVENTS.len())]).map(|(name, data)| (name, data.into())).collect();
+        if damaged {
+            let event = which.index(stream.len());
+            let place = at.index(stream[event].1.len());
+            stream[event].1[place] = byte;
+        }
+        let mut bytes = Vec::new();
+        for (name, data) in &stream {
+            match name.strip_prefix(EXCEPTION) {
+                Some(kind) => write_exception(&mut bytes, kind, data),
+                None => write_event(&mut bytes, name, data),
+            }
+        }
+        let mut splitter = BEDROCK.framing().splitter(1 << 20);
+        splitter.push(bytes.into());
+        let (mut reader, mut tap, mut events) = (BEDROCK.codec().reader(), Tap::new(BEDROCK), Vec::new());
+        for event in splitter.by_ref().map(Result::unwrap) {
+            tap.event(&event);
+            if let Err(failure) = reader.read(&event.frame, &mut events) {
+                prop_assert!(!failure.message.contains("out of order"), "{}: {:?}", failure, stream);
+                return Ok(());
+            }
+        }
+        let end = reader.finish(&mut events);
+        prop_assert!(end.err().is_none_or(|failure| !failure.message.contains("out of order")));
+        write(&events);
+    }
+
+    #[test]
+    fn damaged_bodies_never_panic(line in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte: u8) {
+        let bodies = [include_str!("tables/bedrock_forms.jsonl"), include_str!("tables/bedrock_replies.jsonl")].concat();
+        let lines: Vec<&str> = bodies.lines().collect();
+        let mut body = lines[line.index(lines.len())].as_bytes().to_vec();
+        let place = at.index(body.len());
+        body[place] = byte;
+        if let Ok(request) = BedrockConverse.decode_request(&body) {
+            for dialect in [BEDROCK, Dialect::OpenAiChat, Dialect::AnthropicMessages] {
+                value(&dialect.codec().encode_request(&request, &mut Losses::default()));
+            }
+        }
+        if let Ok(reply) = BedrockConverse.decode_reply(&body) {
+            encoded(&reply, BEDROCK);
+        }
+        BedrockConverse.decode_error(StatusCode::OK, &body);
     }
 }
