@@ -269,6 +269,33 @@ pub fn find(method: &Method, path: &str) -> Found {
     other
 }
 
+/// One line of the table, for the documentation.
+#[derive(Debug)]
+pub struct Listed {
+    pub mount: &'static str,
+    pub dialect: Dialect,
+    /// The provider of a model that names none.
+    pub default_provider: Option<&'static str>,
+    pub method: Method,
+    /// Below the mount, with `{model}` and `*` for what the caller says.
+    pub path: String,
+    pub serves: Serves,
+}
+
+/// Every route outside the sets, in the order in which they are looked up.
+pub fn listed() -> impl Iterator<Item = Listed> {
+    ROOT.iter().chain(MOUNTS).flat_map(|mount| {
+        mount.rows.iter().map(|row| Listed {
+            mount: mount.path,
+            dialect: mount.dialect,
+            default_provider: mount.default_provider,
+            method: row.method.clone(),
+            path: row.path.name("", "").concat(),
+            serves: row.serves,
+        })
+    })
+}
+
 /// The dialect whose errors a path's callers understand, whether or not there is such a path.
 pub fn dialect_of(path: &str) -> Dialect {
     let (_, rest, mounts) = set_of(path);

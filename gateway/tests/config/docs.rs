@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bifrost_gateway::http::routes::{Listed, Serves, listed};
 use serde_json::Value;
 
 use crate::repository;
 
 const BEGIN: &str = "<!-- keys: generated from the schema, kept current by a test -->\n";
 const END: &str = "<!-- end of keys -->\n";
+const ROUTES_BEGIN: &str = "<!-- routes: generated from the table, kept current by a test -->\n";
+const ROUTES_END: &str = "<!-- end of routes -->\n";
 
 #[test]
 fn the_published_schema_is_current() {
@@ -23,6 +26,52 @@ fn the_key_tables_are_current() {
     let (before, rest) = page.split_once(BEGIN).expect("the first marker");
     let (_, after) = rest.split_once(END).expect("the last marker");
     current("docs/configuration.md", &format!("{before}{BEGIN}{}{END}{after}", tables()));
+}
+
+#[test]
+fn the_table_of_routes_is_current() {
+    let page = std::fs::read_to_string(repository("docs/routes.md")).unwrap();
+    let (before, rest) = page.split_once(ROUTES_BEGIN).expect("the first marker");
+    let (_, after) = rest.split_once(ROUTES_END).expect("the last marker");
+    current("docs/routes.md", &format!("{before}{ROUTES_BEGIN}{}{ROUTES_END}{after}", routes_table()));
+}
+
+/// Mounts with the same routes share a table.
+fn routes_table() -> String {
+    let mut families: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    let mut rows: Vec<Listed> = listed().collect();
+    while !rows.is_empty() {
+        let (mount, dialect, provider) = (rows[0].mount, rows[0].dialect, rows[0].default_provider);
+        let (of_mount, rest): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.mount == mount && row.dialect == dialect);
+        rows = rest;
+        let routes: Vec<String> = of_mount.iter().map(line).collect();
+        let bare = provider.map_or_else(String::new, |provider| format!(" ({provider})"));
+        let name = format!("`{}`{bare}", if mount.is_empty() { "/" } else { mount });
+        match families.iter_mut().find(|(_, known)| *known == routes) {
+            Some((mounts, _)) => mounts.push(name),
+            None => families.push((vec![name], routes)),
+        }
+    }
+    let mut text = String::new();
+    for (mounts, routes) in families {
+        write!(text, "\nBelow {}:\n\n| | | |\n|---|---|---|\n{}", mounts.join(", "), routes.concat()).unwrap();
+    }
+    text
+}
+
+fn line(row: &Listed) -> String {
+    let what = match row.serves {
+        Serves::Chat { dialect, stream: None } => format!("chat, `{}`", dialect.name()),
+        Serves::Chat { dialect, stream: Some(stream) } => {
+            format!("chat, `{}`, {}", dialect.name(), if stream { "streamed" } else { "whole" })
+        }
+        Serves::Explain => "what would become of such a chat request; nobody is asked".to_owned(),
+        Serves::Order(endpoint) => format!("`{}`, routed by its model", endpoint.request_type(false)),
+        Serves::Verbatim(kind) => format!("`{kind}`, passed on to the provider named"),
+        Serves::Models(_) => "models of all providers, as far as the caller may use them".to_owned(),
+    };
+    format!("| {} | `{}` | {what} |\n", row.method, row.path)
 }
 
 /// The published schema accepts every example, former names included, the way an editor would check them.
