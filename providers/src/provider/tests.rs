@@ -199,7 +199,7 @@ fn calls_to_bedrock_go_to_the_region_of_their_key_and_are_signed() {
         let settings = ProviderSettings { base_url: base.map(Into::into), places: vec![], ..settings("bedrock") };
         let (model, forwarded, body) = ("us.meta.llama:0", &HeaderMap::new(), Bytes::new());
         let credential = Some(&credential);
-        let outgoing = Outgoing { endpoint, model, stream, credential, forwarded, body, now: NOW };
+        let outgoing = Outgoing { endpoint, model, stream, credential, forwarded, content_type: None, body, now: NOW };
         Provider::new(settings).unwrap().call(outgoing).unwrap()
     };
     for (base, endpoint, stream, uri) in [
@@ -228,7 +228,8 @@ fn calls_to_bedrock_go_to_the_region_of_their_key_and_are_signed() {
     }
     let provider = Provider::new(ProviderSettings { places: vec![], ..settings("bedrock") }).unwrap();
     let (endpoint, forwarded, body) = (Endpoint::Converse, &HeaderMap::new(), Bytes::new());
-    let nowhere = Outgoing { endpoint, model: "m", stream: false, credential: None, forwarded, body, now: NOW };
+    let (stream, credential, content_type) = (false, None, None);
+    let nowhere = Outgoing { endpoint, model: "m", stream, credential, forwarded, content_type, body, now: NOW };
     assert!(provider.call(nowhere).unwrap_err().message.contains("says its region"));
 }
 
