@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 const BEDROCK: Dialect = Dialect::BedrockConverse;
 const CLAUDE: &str = "anthropic.claude-opus-4-6-v1";
+const MISTRAL: &str = "mistral.mistral-large-3-675b-instruct";
 const LLAMA: &str = "meta.llama3-3-70b-instruct-v1:0";
 
 fn value(bytes: &[u8]) -> Value {
@@ -181,7 +182,6 @@ fn bdk_tool_config_required_when_history_has_tools() {
 fn bdk_toolchoice_any_auto_tool_none_unsupported() {
     let tools = json!([{"type":"function","function":{"name":"f"}}]);
     let named = json!({"type":"function","function":{"name":"f"}});
-    const MISTRAL: &str = "mistral.mistral-large-3-675b-instruct";
     for (choice, model, expected, lost) in [
         (json!("auto"), CLAUDE, json!({"auto":{}}), &[][..]),
         (json!("required"), CLAUDE, json!({"any":{}}), &[]),
