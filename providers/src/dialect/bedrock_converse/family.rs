@@ -28,16 +28,21 @@ const BEFORE_FORMATS: &[&str] = &[
     "writer.",
 ];
 
+/// Makers whose models cannot be made to call a tool
+/// (<https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html>).
+const UNFORCED: &[&str] = &["ai21", "meta", "writer"];
+
 /// Who made a model, as far as that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Maker {
     Anthropic,
     /// Amazon's Nova.
     Nova,
-    Mistral,
     Cohere,
     OpenAi,
-    /// One that is known to do without what Anthropic and Nova alone can.
+    /// One whose models cannot be made to call a tool.
+    Unforced,
+    /// Anybody else, who does without what Anthropic and Nova alone can.
     Plain,
     /// Whoever stands behind the name of a resource of one's own (an application inference profile, provisioned throughput).
     Unknown,
@@ -87,9 +92,9 @@ impl Family {
         let maker = match name.split_once('.').map(|(maker, _)| maker) {
             Some("anthropic") => Maker::Anthropic,
             Some("amazon") if name.starts_with("amazon.nova") => Maker::Nova,
-            Some("mistral") => Maker::Mistral,
             Some("cohere") => Maker::Cohere,
             Some("openai") => Maker::OpenAi,
+            Some(maker) if UNFORCED.contains(&maker) => Maker::Unforced,
             Some(_) => Maker::Plain,
             None => Maker::Unknown,
         };
@@ -127,9 +132,10 @@ impl Family {
 
     pub(super) fn force(self) -> Force {
         match self.maker {
+            // The service model says of `tool`: Claude and Nova only. Of `any` it says nothing.
             Maker::Anthropic | Maker::Nova | Maker::Unknown => Force::One,
-            Maker::Mistral | Maker::Cohere => Force::Any,
-            Maker::OpenAi | Maker::Plain => Force::No,
+            Maker::Cohere | Maker::OpenAi | Maker::Plain => Force::Any,
+            Maker::Unforced => Force::No,
         }
     }
 
@@ -184,8 +190,8 @@ mod tests {
             ("mistral.mistral-large-2402-v1:0", false, false, false, Force::Any),
             ("mistral.mistral-large-3-675b-instruct", false, false, true, Force::Any),
             ("meta.llama3-3-70b-instruct-v1:0", false, false, false, Force::No),
-            ("deepseek.v3.2", false, false, true, Force::No),
-            ("minimax.minimax-m2", false, false, true, Force::No),
+            ("deepseek.v3.2", false, false, true, Force::Any),
+            ("minimax.minimax-m2", false, false, true, Force::Any),
             ("arn:aws:bedrock:us-east-1:1:application-inference-profile/a1b2", true, true, true, Force::One),
         ] {
             let family = Family::of(&name.into());

@@ -315,8 +315,8 @@ fn encode_tool(tool: &Tool, at: usize, crossing: &mut Crossing<'_>, array: &mut 
 fn encode_spec(function: &Function, tool: &Tool, at: usize, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
     let mut spec = Object::new(out);
     spec.text("name", &function.name);
-    // An empty one is refused.
-    if let Some(description) = function.description.as_ref().filter(|text| crossing.native || !text.is_empty()) {
+    // An empty one is refused, and says nothing.
+    if let Some(description) = function.description.as_ref().filter(|text| !text.is_empty()) {
         spec.text("description", description);
     }
     if function.schema.is_some() || !crossing.native {
