@@ -8,7 +8,7 @@ pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 mod piece;
-mod raw;
+pub(crate) mod raw;
 
 pub use action::Action;
 pub(crate) use action::{escaped, operation};

@@ -8,7 +8,9 @@
 pub mod auth;
 pub mod catalog;
 pub mod chat;
+pub mod completion;
 pub mod dialect;
+pub mod embed;
 pub mod endpoint;
 pub mod event;
 pub mod eventstream;
@@ -17,6 +19,7 @@ pub mod family;
 pub mod framing;
 pub mod json;
 pub mod loss;
+pub mod mapped;
 pub mod multipart;
 pub mod provider;
 pub mod quirk;

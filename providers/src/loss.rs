@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::chat::Extras;
+use crate::dialect::raw::pointer_key;
+
 /// One thing that the target dialect cannot say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
@@ -20,6 +23,13 @@ impl Losses {
         let loss = Loss { pointer: pointer.into(), reason: reason.into() };
         if !self.0.contains(&loss) {
             self.0.push(loss);
+        }
+    }
+
+    /// Notes every telling field of an object that stood at `pointer`.
+    pub(crate) fn fields(&mut self, extras: &Extras, pointer: &str, reason: &'static str) {
+        for key in extras.telling() {
+            self.push(format!("{pointer}/{}", pointer_key(key)), reason);
         }
     }
 

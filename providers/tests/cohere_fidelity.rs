@@ -384,7 +384,9 @@ fn events_of_the_future_are_passed_on_and_content_of_the_future_stays_whole() {
     ]);
     assert_eq!(reply_to(&reply, &CohereChat).0["message"]["content"], json!([{"type":"later","later":"x"}]));
     let mut writer = OpenAiChat.writer(WriterOptions::default());
-    events.iter().for_each(|event| writer.write(event, None, &mut Vec::new()));
+    for event in &events {
+        writer.write(event, None, &mut Vec::new());
+    }
     assert!(writer.losses().len() >= 2, "{:?}", writer.losses());
 }
 
@@ -433,8 +435,8 @@ fn free_text_calls_become_an_object_as_they_grow() {
         chunk(&json!({"index":0,"custom":{"input":"\n"}})),
         json!({"id":"r","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}),
     ];
-    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-    let events = read(&OpenAiChat, &(body + "data: [DONE]\n\n"), "custom");
+    let body = chunks.map(|chunk| format!("data: {chunk}\n\n")).concat() + "data: [DONE]\n\n";
+    let events = read(&OpenAiChat, &body, "custom");
     let cohere = fold(&read(&CohereChat, &write(&CohereChat, &events), "crossed"));
     let (whole, lost) = reply_to(&fold(&events), &CohereChat);
     for reply in [whole, reply_to(&cohere, &CohereChat).0] {

@@ -24,13 +24,20 @@ mod wire;
 mod writer;
 
 use http::StatusCode;
+use serde_json::value::RawValue;
 
+use crate::chat::Part;
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
 use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
 
 pub(crate) use error::ended_in;
 pub(crate) use reply::is_failure;
+
+/// A list of texts and images, as messages and what is to be embedded have it.
+pub(crate) fn decode_content(raw: &RawValue, pointer: &str) -> Result<Vec<Part>, Malformed> {
+    content::decode(raw, &|| pointer.to_owned()).map(|(parts, _)| parts)
+}
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]

@@ -21,6 +21,8 @@ struct Counts {
 #[derive(Default)]
 struct Side {
     input: Option<u64>,
+    /// Of images to embed, which are counted apart.
+    images: Option<u64>,
     output: Option<u64>,
     reasoning: Option<u64>,
 }
@@ -51,6 +53,7 @@ impl Side {
         let number = reader.raw()?;
         let count = match key {
             "input_tokens" => &mut self.input,
+            "image_tokens" => &mut self.images,
             "output_tokens" => &mut self.output,
             "reasoning_tokens" => &mut self.reasoning,
             _ => return Ok(()),
@@ -58,13 +61,18 @@ impl Side {
         *count = json::count(number);
         Ok(())
     }
+
+    fn all_input(&self) -> Option<u64> {
+        let images = self.images.unwrap_or(0);
+        self.input.or(self.images.map(|_| 0)).map(|input| input.saturating_add(images))
+    }
 }
 
 impl Counts {
     fn usage(self) -> Usage {
         let output = self.billed.output.or(self.tokens.output).unwrap_or(0);
         Usage {
-            input: self.billed.input.or(self.tokens.input).unwrap_or(0),
+            input: self.billed.all_input().or(self.tokens.all_input()).unwrap_or(0),
             output,
             reasoning: self.tokens.reasoning.or(self.billed.reasoning).map(|reasoning| reasoning.min(output)),
             ..Usage::default()

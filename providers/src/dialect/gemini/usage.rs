@@ -43,7 +43,7 @@ pub(crate) fn count_usage(usage: &str) -> Option<Usage> {
 }
 
 /// Writes a `usageMetadata`: the provider's own where it is of this dialect, else one made of the canonical counts.
-pub(super) fn encode(usage: &Usage, out: &mut Vec<u8>) {
+pub(crate) fn encode(usage: &Usage, out: &mut Vec<u8>) {
     if let Some((OWN, raw)) = &usage.raw {
         return out.extend_from_slice(raw.get().as_bytes());
     }

@@ -4,7 +4,7 @@ use crate::chat::{Media, MediaSource};
 use crate::{Text, json};
 
 /// A `data:` URL with Base64 gives its bytes and media type; anything else stays an address.
-pub(in crate::dialect) fn from_url(url: Text) -> (MediaSource, Option<Text>) {
+pub(crate) fn from_url(url: Text) -> (MediaSource, Option<Text>) {
     // Some encoders escape the slash of `image/png`.
     let url = if url.as_escaped().contains('\\') { Text::from_plain(&url.to_plain()) } else { url };
     let inline = url.as_escaped().strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
@@ -34,7 +34,7 @@ pub(in crate::dialect) fn audio_format(mime: &str) -> &str {
 }
 
 /// Writes an address, or the bytes as a `data:` URL.
-pub(in crate::dialect) fn write_url(out: &mut Vec<u8>, media: &Media) {
+pub(crate) fn write_url(out: &mut Vec<u8>, media: &Media) {
     match &media.source {
         MediaSource::Base64(data) => {
             out.extend_from_slice(b"\"data:");

@@ -7,7 +7,7 @@ mod calls;
 mod content;
 pub(super) mod crossing;
 pub(super) mod error;
-pub(super) mod media;
+pub(crate) mod media;
 pub(super) mod message;
 pub(crate) mod reply;
 mod request;

@@ -318,7 +318,7 @@ pub(super) fn encode_finish(out: &mut Vec<u8>, finish: &Finish, own: bool) {
 }
 
 /// The provider's own object where it is of this dialect, else one of OpenAI's shape.
-pub(super) fn encode_usage(out: &mut Vec<u8>, usage: &Usage) {
+pub(crate) fn encode_usage(out: &mut Vec<u8>, usage: &Usage) {
     if let Some((Dialect::OpenAiChat, raw)) = &usage.raw {
         out.extend_from_slice(raw.get().as_bytes());
         return;
