@@ -144,6 +144,11 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
 
 /// All that is decided before anybody is asked.
 fn aim(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Refusal> {
+    if plan.ask.is_text() {
+        // Texts have neither messages nor tools.
+        demand_model(scan)?;
+        return route(plan, scan);
+    }
     demand_chat(plan.ask.dialect, scan)?;
     route(plan, scan)?;
     offer_tools(plan, scan, grant)

@@ -68,6 +68,8 @@ pub struct State {
     pub providers: HashMap<Arc<str>, ProviderState>,
     pub hub: Arc<Hub>,
     pub limits: Limits,
+    /// Are text completions answered through chat?
+    pub text_over_chat: bool,
     /// Are tools added to requests that do not ask for them?
     pub auto_inject: bool,
     /// May callers bring a provider's key of their own?

@@ -1,6 +1,6 @@
 //! What is no chat: embeddings, sound, pictures, token counts, files. Passed on as it came, under the same rights and keys.
 
-use bifrost_tests::{Answer, Gateway};
+use bifrost_tests::{Answer, Gateway, Style};
 use serde_json::{Value, json};
 
 async fn ask(gateway: &Gateway, path: &str, body: &Value) -> Answer {
@@ -125,4 +125,51 @@ async fn files_belong_to_the_provider_that_is_named() {
     for path in ["/v1/files/../models", "/v1/files/%2e%2e/models", "/v1/files//x", "/v1/files/a%2Fb"] {
         assert_eq!(gateway.get(&format!("{path}?provider=openai"), &[]).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn text_completions_go_over_chat_where_the_operator_says_so() {
+    let gateway = Gateway::both().settings(&json!({"client": {"compat": {"convert_text_to_chat": true}}})).await;
+    for model in ["anthropic/x", "openai/x"] {
+        let answer = ask(&gateway, "/v1/completions", &json!({"model": model, "prompt": "[say: Hi there]"})).await;
+        let told = answer.json();
+        assert_eq!(
+            (&told["object"], &told["choices"][0]["text"]),
+            (&json!("text_completion"), &json!("Hi there")),
+            "{told}"
+        );
+        assert_eq!(told["extra_fields"]["request_type"], "text_completion");
+        let body = json!({"model": model, "prompt": "[say: Hi there]", "stream": true});
+        let stream = ask(&gateway, "/v1/completions", &body).await.text();
+        let text: String = stream
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+            .filter_map(|chunk| chunk["choices"][0]["text"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(text, "Hi there", "{stream}");
+        assert!(stream.trim_end().ends_with("data: [DONE]"), "{stream}");
+    }
+    let tokens = ask(&gateway, "/v1/completions", &json!({"model": "openai/x", "prompt": [1, 2]})).await;
+    assert_eq!(tokens.status, 400, "{}", tokens.text());
+}
+
+#[tokio::test]
+async fn embeddings_are_had_of_providers_that_speak_otherwise() {
+    let gateway = Gateway::start().provider("cohere", Style::Cohere).provider("gemini", Style::Gemini).await;
+    for model in ["cohere/embed-v4.0", "gemini/gemini-embedding-001"] {
+        let answer = ask(&gateway, "/v1/embeddings", &json!({"model": model, "input": ["a", "b"]})).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let told = answer.json();
+        let data = told["data"].as_array().unwrap();
+        assert_eq!((data.len(), &told["object"], &data[1]["index"]), (2, &json!("list"), &json!(1)), "{told}");
+        assert!(data[0]["embedding"][0].is_number(), "{told}");
+
+        let body = json!({"model": model, "input": "a", "encoding_format": "base64"});
+        let told = ask(&gateway, "/v1/embeddings", &body).await.json();
+        assert!(told["data"][0]["embedding"].is_string(), "{told}");
+    }
+    let body = json!({"model": "cohere/rerank-v3.5", "query": "q", "documents": ["a", "b"], "top_n": 1});
+    let ranked = ask(&gateway, "/v1/rerank", &body).await;
+    assert_eq!(ranked.status, 200, "{}", ranked.text());
+    assert_eq!(ranked.json()["results"].as_array().unwrap().len(), 1, "{}", ranked.text());
 }

@@ -1,7 +1,7 @@
 //! Every client dialect over every provider dialect, streamed and whole: what the model says arrives, and so does what the
 //! caller said. One table of cells; each test is one kind of content.
 
-use bifrost_tests::{Cell, Chat, Gateway, Style, cells};
+use bifrost_tests::{Chat, Gateway, Style, cells};
 use serde_json::{Value, json};
 
 #[tokio::test]

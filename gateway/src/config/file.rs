@@ -193,10 +193,9 @@ pub struct Client {
     #[schemars(extend("x-no-effect" = true))]
     pub whitelisted_routes: Vec<String>,
     /// Conversions between text completions, chat and responses.
-    #[schemars(extend("x-no-effect" = true))]
     pub compat: Option<Compat>,
     /// Former name of `compat.convert_text_to_chat`.
-    #[schemars(extend("deprecated" = true, "x-no-effect" = true))]
+    #[schemars(extend("deprecated" = true))]
     pub enable_litellm_fallbacks: bool,
     /// How long results of asynchronous jobs are kept, in seconds.
     #[schemars(extend("default" = 3600, "x-no-effect" = true))]
@@ -244,13 +243,16 @@ pub struct HeaderFilter {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compat {
-    /// Answer text completions through chat.
+    /// Answer every text completion (`/v1/completions`) through chat, for models that only chat.
     pub convert_text_to_chat: bool,
     /// Answer chat through responses.
+    #[schemars(extend("x-no-effect" = true))]
     pub convert_chat_to_responses: bool,
     /// Drop parameters that a provider does not know.
+    #[schemars(extend("x-no-effect" = true))]
     pub should_drop_params: bool,
     /// Convert parameters that a provider spells differently.
+    #[schemars(extend("x-no-effect" = true))]
     pub should_convert_params: bool,
 }
 

@@ -67,6 +67,8 @@ fn client(client: &Client) -> ClientSettings {
     ClientSettings {
         enforce_auth: client.enforce_auth_on_inference,
         drop_excess_requests: client.drop_excess_requests,
+        text_over_chat: client.enable_litellm_fallbacks
+            || client.compat.as_ref().is_some_and(|compat| compat.convert_text_to_chat),
         max_request_body_bytes: megabytes.saturating_mul(1_000_000),
         allowed_origins: client.allowed_origins.clone(),
         allowed_headers: client.allowed_headers.clone(),

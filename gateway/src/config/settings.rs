@@ -50,6 +50,8 @@ pub struct ClientSettings {
     pub drop_excess_requests: bool,
     /// A longer request body is refused with 413.
     pub max_request_body_bytes: usize,
+    /// Are text completions answered through chat?
+    pub text_over_chat: bool,
     /// Origins of browsers: exact, `*`, or with `*` inside a host label.
     pub allowed_origins: Vec<String>,
     /// Request headers that browsers may send besides the usual ones.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bifrost_policies::{Credentials, affinity};
+use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::framing::Framing;
 use bifrost_providers::scan::Scan;
-use bifrost_providers::{Dialect, Malformed};
+use bifrost_providers::{ChatReply, ChatRequest, Dialect, EventWriter, Losses, Malformed, completion};
 use bytes::Bytes;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -87,6 +88,32 @@ impl Link {
 }
 
 impl Ask {
+    /// Is this a text completion, answered through chat?
+    pub fn is_text(&self) -> bool {
+        self.endpoint == Endpoint::Completions
+    }
+
+    /// The request in the canonical model.
+    pub fn decode(&self, losses: &mut Losses) -> Result<ChatRequest, Malformed> {
+        if self.is_text() {
+            return completion::decode_request(&self.body, losses);
+        }
+        self.dialect.codec().decode_request(&self.body)
+    }
+
+    /// A whole reply in the caller's words.
+    pub fn encode(&self, reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
+        if self.is_text() {
+            return completion::encode_reply(reply, None, losses);
+        }
+        self.dialect.codec().encode_reply(reply, None, losses)
+    }
+
+    /// Writes a stream in the caller's words.
+    pub fn writer(&self, options: WriterOptions) -> Box<dyn EventWriter> {
+        if self.is_text() { completion::writer(options) } else { self.dialect.codec().writer(options) }
+    }
+
     /// Must the request be refused rather than lose something on the way (`x-bf-strict: true`)?
     pub fn strict(&self) -> bool {
         text(&self.headers, &names::STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"))

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bifrost_providers::endpoint::Endpoint;
+use bifrost_providers::failure::FailureKind;
+use bifrost_providers::mapped::{Mapping, Memo, Shape, mended, shape};
 use bifrost_providers::multipart::Form;
 use bifrost_providers::provider::{Outgoing, failure_of};
 use bifrost_providers::scan::{Scan, Splice};
 use bifrost_providers::transport::Answer;
-use bifrost_providers::{Dialect, Failure, tap};
+use bifrost_providers::{Dialect, Failure, Losses, tap};
 use bytes::Bytes;
 use http::HeaderValue;
 
@@ -38,13 +40,15 @@ pub enum Paper {
 struct Order {
     plan: Plan,
     paper: Paper,
+    /// How the answer of the place that is asked now becomes the caller's, where it speaks other words.
+    crossing: Option<(Mapping, Memo)>,
 }
 
 /// Answers one request. Never fails: a refusal is an answer too.
 pub async fn serve(engine: Arc<Engine>, admitted: Admitted, ask: Ask, paper: Paper) -> Reply {
     let dialect = ask.dialect;
     let Admitted { state, principal, mut grant } = admitted;
-    let mut order = Order { plan: Plan::new(engine, state, Arc::new(ask), principal), paper };
+    let mut order = Order { plan: Plan::new(engine, state, Arc::new(ask), principal), paper, crossing: None };
     match order.started(&mut grant).await {
         Ok(started) => order.reply(started, grant),
         Err(refusal) => refuse(&refusal, dialect, grant),
@@ -63,25 +67,55 @@ impl Order {
 
     fn reply(&self, started: Started<Passed>, mut grant: Grant) -> Reply {
         let Started { served, mut source } = started;
-        if let Passed::Whole { body, .. } = &mut source {
-            if let Some(usage) = tap::spent(body) {
-                grant.record().take_usage(&usage);
+        let mut losses = served.losses.clone();
+        if let Passed::Whole { body, usage, losses: of_answer, .. } = &mut source {
+            losses.extend(std::mem::take(of_answer));
+            grant.lost(&losses);
+            if let Some(usage) = usage {
+                grant.record().take_usage(usage);
             }
             if self.plan.ask.dialect == Dialect::OpenAiChat && body.starts_with(b"{") {
-                *body = relay::with_annex(body, |out| annex::write(out, &grant, &self.plan.noted, None));
+                *body = relay::with_annex(body, |out| annex::write(out, &grant, &losses, None));
             }
         }
-        passing::reply(served, source, grant, self.plan.noted.len())
+        passing::reply(served, source, grant, losses.len())
+    }
+
+    /// How it is asked at a place. What no other form is known of goes as it is, where the provider has it.
+    fn shape(&self, site: &Site<'_>) -> Option<Shape> {
+        let asked = self.plan.ask.endpoint;
+        shape(asked, site.dialect).or_else(|| site.provider.has(asked).then_some(Shape::Same(asked)))
     }
 
     fn said_in_json(&self, scan: &Scan, site: &Site<'_>) -> Bytes {
         let mut splice = Splice::new(&self.plan.ask.body);
         site.provider.name_model(&mut splice, scan, site.model);
-        let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
-        for field in own.into_iter().flatten() {
-            splice.remove(field);
-        }
+        drop_our_fields(&mut splice, scan);
         splice.build()
+    }
+
+    fn without_our_fields(&self, scan: &Scan) -> Bytes {
+        let mut splice = Splice::new(&self.plan.ask.body);
+        drop_our_fields(&mut splice, scan);
+        splice.build()
+    }
+
+    /// An answer that makes no sense is a failed attempt like any other.
+    fn in_the_callers_words(&self, operation: Endpoint, answer: Passed) -> Result<Passed, Box<Failure>> {
+        let Passed::Whole { content_type, body, .. } = answer else { return Ok(answer) };
+        let Some((mapping, memo)) = &self.crossing else {
+            let usage = tap::spent(&body);
+            let body = mended(operation, &self.plan.ask.body, &body).map_or(body, Bytes::from);
+            return Ok(Passed::Whole { content_type, body, usage, losses: Losses::default() });
+        };
+        let mut losses = Losses::default();
+        let answered = mapping.reply(memo, &body, &mut losses).map_err(|malformed| {
+            Box::new(Failure::new(
+                FailureKind::Unreadable,
+                format!("the answer is not what was asked for: {malformed}"),
+            ))
+        })?;
+        Ok(Passed::Whole { content_type, body: answered.body.into(), usage: answered.usage, losses })
     }
 }
 
@@ -97,16 +131,32 @@ impl Errand for Order {
     }
 
     fn operation(&self, site: &Site<'_>) -> Option<Endpoint> {
-        Some(self.plan.ask.endpoint).filter(|endpoint| site.provider.has(*endpoint))
+        let endpoint = match self.shape(site)? {
+            Shape::Same(endpoint) => endpoint,
+            Shape::Mapped(mapping) => mapping.endpoint(),
+            Shape::OverChat => return None,
+        };
+        Some(endpoint).filter(|endpoint| site.provider.has(*endpoint))
     }
 
     fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
-        let scan = self.plan.ask.scan.as_ref().map_err(Clone::clone)?;
-        let body = match &self.paper {
-            Paper::Json => self.said_in_json(scan, site),
-            Paper::Form(form, _) => form.with_model(&self.plan.ask.body, site.model),
+        let ask = self.plan.ask.clone();
+        let scan = ask.scan.as_ref().map_err(Clone::clone)?;
+        let mut losses = self.plan.noted.clone();
+        self.crossing = None;
+        let (lane, body) = match (&self.paper, self.shape(site)) {
+            (Paper::Form(form, _), _) => (Lane::Relay, form.with_model(&ask.body, site.model)),
+            (Paper::Json, Some(Shape::Mapped(mapping))) => {
+                let sent = mapping.request(&self.without_our_fields(scan), site.model, &mut losses)?;
+                self.crossing = Some((mapping, sent.memo));
+                (Lane::Translate, Bytes::from(sent.body))
+            }
+            (Paper::Json, _) => (Lane::Relay, self.said_in_json(scan, site)),
         };
-        Ok(Prepared { lane: Lane::Relay, body, losses: self.plan.noted.clone(), hide_usage: false })
+        if !losses.is_empty() && ask.strict() {
+            return Err(Refusal::Strict(losses));
+        }
+        Ok(Prepared { lane, body, losses, hide_usage: false })
     }
 
     async fn attempt(&self, ready: &Ready<'_>) -> Result<Received<Passed>, Box<Failure>> {
@@ -131,6 +181,15 @@ impl Errand for Order {
             return Err(failure_of(site.dialect.codec(), status, &headers, body, SystemTime::now()));
         }
         let answer = Passed::read(&headers, body, MAX_REPLY_BYTES).await?;
+        let answer = self.in_the_callers_words(*operation, answer)?;
         Ok(Received { status, headers, answer })
+    }
+}
+
+/// What a body says to the gateway alone.
+fn drop_our_fields(splice: &mut Splice, scan: &Scan) {
+    let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
+    for field in own.into_iter().flatten() {
+        splice.remove(field);
     }
 }

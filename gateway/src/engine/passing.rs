@@ -4,8 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bifrost_providers::Failure;
+use bifrost_providers::reply::Usage;
 use bifrost_providers::transport::AnswerBody;
+use bifrost_providers::{Failure, Losses};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame};
@@ -20,7 +21,7 @@ use super::refusal::Refusal;
 #[derive(Debug)]
 pub enum Passed {
     /// JSON, which is read for what it cost.
-    Whole { content_type: Option<HeaderValue>, body: Bytes },
+    Whole { content_type: Option<HeaderValue>, body: Bytes, usage: Option<Usage>, losses: Losses },
     /// Anything else, as it comes.
     Growing { content_type: Option<HeaderValue>, body: Box<AnswerBody> },
 }
@@ -31,7 +32,12 @@ impl Passed {
         let content_type = headers.get(header::CONTENT_TYPE).cloned();
         let is_json = content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
         if is_json {
-            return Ok(Self::Whole { content_type, body: body.collect(cap).await? });
+            return Ok(Self::Whole {
+                content_type,
+                body: body.collect(cap).await?,
+                usage: None,
+                losses: Losses::default(),
+            });
         }
         Ok(Self::Growing { content_type, body: Box::new(body) })
     }
@@ -43,7 +49,7 @@ pub fn reply(served: Served, source: Passed, grant: Grant, losses: usize) -> Rep
     annex::headers(&mut headers, &grant, losses);
     let status = served.status;
     let (content_type, body) = match source {
-        Passed::Whole { content_type, body } => {
+        Passed::Whole { content_type, body, .. } => {
             grant.succeed(None, None);
             (content_type, ReplyBody::Whole(body))
         }

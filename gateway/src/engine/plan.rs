@@ -82,7 +82,7 @@ impl Plan {
     /// The canonical request; decoded from the body at the first call.
     pub fn decode(&mut self) -> Result<&mut ChatRequest, Malformed> {
         if self.chat.is_none() {
-            let mut chat = self.ask.dialect.codec().decode_request(&self.ask.body)?;
+            let mut chat = self.ask.decode(&mut self.noted)?;
             // The gateway's own fields end here.
             chat.extras.remove("fallbacks");
             if chat.extras.find("provider").is_some_and(|value| value.get().starts_with('"')) {
@@ -160,7 +160,11 @@ impl Plan {
         // is to be taken out.
         let reframed = self.stream() && self.ask.framing != self.ask.dialect.framing();
         let made_here = || self.ask.dialect == Dialect::OpenAiResponses && holds_items_of_ours(&self.ask.body);
-        if self.restored || reframed || made_here() { Content::Changed } else { Content::AsItCame }
+        if self.restored || reframed || self.ask.is_text() || made_here() {
+            Content::Changed
+        } else {
+            Content::AsItCame
+        }
     }
 
     /// The caller's own bytes, apart from the model's name and the gateway's own fields.

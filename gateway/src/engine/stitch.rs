@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bifrost_providers::chat::{Extras, Part, PartKind};
-use bifrost_providers::dialect::{EventWriter, Problem, WriterOptions};
+use bifrost_providers::dialect::{EventWriter, Problem};
 use bifrost_providers::event::{Block, Delta};
 use bifrost_providers::reply::{Finish, Usage};
 use bifrost_providers::{ChatEvent, Dialect, Losses, Text};
@@ -43,9 +43,9 @@ pub struct Stitch {
 }
 
 impl Stitch {
-    pub fn new(client: Dialect, options: WriterOptions) -> Self {
+    pub fn new(client: Dialect, writer: Box<dyn EventWriter>) -> Self {
         Self {
-            writer: client.codec().writer(options),
+            writer,
             client,
             out: Vec::new(),
             started: false,

@@ -86,10 +86,9 @@ fn finish_whole(talk: &mut Talk, reply: &mut ChatReply, mut shown: Vec<Part>, en
 fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut Grant) -> Reply {
     // Some dialects do not say when; OpenAI's clients are promised a time.
     reply.created.get_or_insert_with(|| unix_ms() / 1000);
-    let codec = talk.plan.ask.dialect.codec();
     let mut losses = std::mem::take(&mut talk.losses);
     // Encoded once to learn what is lost, so that the body itself can say it.
-    let draft = codec.encode_reply(reply, None, &mut losses);
+    let draft = talk.plan.ask.encode(reply, &mut losses);
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
@@ -121,7 +120,7 @@ fn has_text(parts: &[Part]) -> bool {
 /// Answers as it grows. Runs inside the response body; every way out ends the stream properly and settles the grant.
 pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet) {
     let options = WriterOptions { include_usage: talk.plan.wants_usage(), framing: talk.plan.ask.framing };
-    let mut stitch = Stitch::new(talk.plan.ask.dialect, options);
+    let mut stitch = Stitch::new(talk.plan.ask.dialect, talk.plan.ask.writer(options));
     stitch.open_with(talk.opening());
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
     grant.lost(stitch.losses());

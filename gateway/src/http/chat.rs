@@ -19,7 +19,7 @@ use super::{body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
 use crate::engine::ask::{Arrival, Ask, Link};
 use crate::engine::explain::explain;
-use crate::engine::{admit, serve};
+use crate::engine::{Admitted, admit, serve};
 use crate::state::Engine;
 
 pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming>, link: Link) -> Response {
@@ -46,6 +46,12 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     if explains {
         return respond(explain(engine, admitted, ask));
     }
+    served(engine, admitted, ask).await
+}
+
+/// The answer to an admitted request, with pings where it is a stream.
+pub async fn served(engine: Arc<Engine>, admitted: Admitted, ask: Ask) -> Response {
+    let (dialect, framing) = (ask.dialect, ask.framing);
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
         let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);
         let work = Box::pin(serve(engine, admitted, ask));

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, header};
 use hyper::body::Incoming;
 
-use super::chat::respond;
+use super::chat::{self, respond};
 use super::routes::Route;
 use super::{body, error};
 use crate::engine::ask::{Arrival, Ask, Link};
@@ -40,6 +40,9 @@ pub async fn answer(
     let Route { dialect, default_provider, .. } = route;
     let framing = dialect.framing();
     let ask = Ask { endpoint, dialect, framing, default_provider, request_id, scan, headers: head.headers, body };
+    if endpoint == Endpoint::Completions && admitted.state.text_over_chat {
+        return chat::served(engine, admitted, ask).await;
+    }
     respond(Box::pin(order::serve(engine, admitted, ask, paper)).await)
 }
 

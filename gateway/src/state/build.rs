@@ -85,6 +85,7 @@ pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, B
         providers,
         hub: Hub::start(hub_settings(settings, surroundings)?)?,
         limits: limits(&settings.tools),
+        text_over_chat: settings.client.text_over_chat,
         auto_inject: settings.tools.auto_inject,
         direct_keys: settings.client.allow_direct_keys,
     })
