@@ -91,6 +91,15 @@ impl Answer {
         text.split("\n\n").filter_map(event).collect()
     }
 
+    /// How many events of a stream are errors, in whichever dialect.
+    pub fn faults(&self) -> usize {
+        let is_error = |event: &Event| {
+            let value: Value = serde_json::from_str(&event.data).unwrap_or_default();
+            value["type"] == "error" || value["error"].is_object()
+        };
+        self.events().iter().filter(|event| is_error(event)).count()
+    }
+
     /// The comments of a stream.
     pub fn comments(&self) -> Vec<String> {
         self.text().lines().filter(|line| line.starts_with(':')).map(str::to_owned).collect()
@@ -107,7 +116,13 @@ fn fault(style: Style, name: Option<Option<String>>, value: &Value) -> Fault {
         }
         Style::Responses if name.is_some() => {
             assert!(value["type"] == "error" && value["sequence_number"].is_u64(), "{value}");
-            (Some("error"), &value["code"], &value["message"])
+            // OpenAI's documents have the fields in the event, its servers have them in an object within.
+            let error = if error.is_object() { error } else { value };
+            (
+                Some("error"),
+                error.get("code").filter(|code| code.is_string()).unwrap_or(&error["type"]),
+                &error["message"],
+            )
         }
         Style::OpenAi | Style::Responses => {
             assert!(error.get("param").is_some(), "OpenAI's SDK reads error.param: {value}");

@@ -50,6 +50,18 @@ impl Cell {
         answer.told()
     }
 
+    /// How many frames of the provider's stream come before its first text.
+    pub fn opening(self) -> usize {
+        match (self.client, self.provider) {
+            // OpenAI speaks Responses to those who do.
+            (Style::Responses, Style::OpenAi) => 4,
+            (_, Style::OpenAi | Style::Bedrock) => 1,
+            (_, Style::Cohere) => 2,
+            (_, Style::Gemini) => 0,
+            _ => 3,
+        }
+    }
+
     /// Is the client `OpenAI`'s? Only its replies have `extra_fields`.
     pub fn has_extra_fields(self) -> bool {
         self.client == Style::OpenAi
@@ -61,8 +73,10 @@ impl Cell {
             (Style::OpenAi, _) => openai,
             (Style::Responses, "stop" | "tool_calls") => "completed",
             (Style::Responses, "length") => "max_output_tokens",
+            (Style::Responses, _) => openai,
             (Style::Gemini, "stop" | "tool_calls") => "STOP",
             (Style::Gemini, "length") => "MAX_TOKENS",
+            (Style::Gemini, "request_timed_out") => "DEADLINE_EXCEEDED",
             _ => anthropic,
         }
     }

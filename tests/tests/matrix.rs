@@ -120,23 +120,20 @@ async fn an_image_reaches_the_provider_in_its_own_form() {
         assert_eq!(cell.told(&gateway, &chat).await.text, "Red.", "{cell:?}");
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
-        let seen = match cell.provider {
-            Style::Gemini => {
-                let data = &asked["contents"][0]["parts"][1]["inlineData"];
-                json!([data["mimeType"], data["data"]])
-            }
-            Style::Anthropic => {
-                let source = &asked["messages"][0]["content"][1]["source"];
-                json!([source["media_type"], source["data"]])
-            }
-            _ => {
-                let url = asked["messages"][0]["content"][1]["image_url"]["url"].as_str().unwrap();
-                let (kind, data) = url.strip_prefix("data:").unwrap().split_once(";base64,").unwrap();
-                json!([kind, data])
-            }
-        };
-        assert_eq!(seen, json!(["image/png", PIXEL]), "{cell:?}");
+        assert_eq!(picture(&asked), ["image/png", PIXEL], "{cell:?}");
     }
+}
+
+/// Kind and data of the picture in a provider's request, in whichever form.
+fn picture(asked: &Value) -> [&str; 2] {
+    let first = ["messages", "input", "contents"].iter().find_map(|list| asked[list].get(0)).unwrap();
+    let part = first["parts"].get(1).or(first["content"].get(1)).unwrap();
+    let url = part["image_url"]["url"].as_str().or(part["image_url"].as_str());
+    if let Some((kind, data)) = url.and_then(|url| url.strip_prefix("data:")?.split_once(";base64,")) {
+        return [kind, data];
+    }
+    let data = [&part["inlineData"], &part["source"]].into_iter().find(|data| data.is_object()).unwrap();
+    [data["mimeType"].as_str().or(data["media_type"].as_str()).unwrap(), data["data"].as_str().unwrap()]
 }
 
 #[tokio::test]
@@ -148,15 +145,12 @@ async fn system_text_stop_sequences_and_limits_cross() {
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
         let config = &asked["generationConfig"];
-        let (limit, temperature, stop) = match cell.provider {
-            Style::Gemini => (&config["maxOutputTokens"], &config["temperature"], &config["stopSequences"]),
-            Style::Anthropic => (&asked["max_tokens"], &asked["temperature"], &asked["stop_sequences"]),
-            // What is relayed keeps the name that the client used.
-            _ => {
-                let limit = asked.get("max_tokens").unwrap_or(&asked["max_completion_tokens"]);
-                (limit, &asked["temperature"], &asked["stop"])
-            }
-        };
+        let settings = asked.get("generationConfig").unwrap_or(&asked);
+        let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"];
+        let limit = limits.iter().find_map(|name| settings.get(name)).unwrap();
+        let stops = ["stop", "stop_sequences", "stopSequences"];
+        let stop = stops.iter().find_map(|name| settings.get(name)).unwrap_or(&Value::Null);
+        let temperature = &settings["temperature"];
         // Responses have no stop sequences.
         let wanted = if cell.client == Style::Responses { Value::Null } else { json!(["END"]) };
         assert_eq!((limit, temperature, stop), (&json!(77), &json!(0.5), &wanted), "{cell:?}");

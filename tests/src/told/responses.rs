@@ -51,6 +51,12 @@ fn take(told: &mut Told, item: &Value) {
             assert!(!call.id.is_empty() && !call.name.is_empty(), "{item}");
             told.calls.push(call);
         }
+        // What the gateway's own tools are and did: for a person to see, for nobody to answer.
+        "mcp_list_tools" => assert!(item["tools"].is_array() && item["server_label"].is_string(), "{item}"),
+        "mcp_call" => {
+            assert!(item["server_label"].is_string() && item["arguments"].is_string(), "{item}");
+            assert!(item["output"].is_string() != item["error"].is_object(), "it ended in one way: {item}");
+        }
         other => assert_eq!(other, "a known item", "{item}"),
     }
 }
@@ -101,10 +107,15 @@ impl Reader {
                 let said = ["text", "refusal"].iter().find_map(|key| data["part"][key].as_str());
                 assert_eq!(said, self.open(data).parts.last().map(String::as_str), "{data}");
             }
+            _ if kind.starts_with("response.mcp_") && !kind.contains("arguments") => {
+                let state = kind.rsplit('.').next().unwrap_or_default();
+                assert!(matches!(state, "in_progress" | "completed" | "failed"), "{data}");
+                self.open(data);
+            }
             _ if kind.ends_with(".delta") => {
                 let delta = data["delta"].as_str().or_fail("a delta");
                 let item = self.open(data);
-                if item.value["type"] == "function_call" && item.parts.is_empty() {
+                if matches!(item.value["type"].as_str(), Some("function_call" | "mcp_call")) && item.parts.is_empty() {
                     item.parts.push(String::new());
                 }
                 item.parts.last_mut().or_fail("a part that was added").push_str(delta);

@@ -77,6 +77,9 @@ fn decode_reasoning(details: Option<Vec<&RawValue>>, strings: [Option<Text>; 2],
         let Some(text) = text else { continue };
         if text.is_empty() {
             extras.push(key, quoted(&text));
+        } else if let Some(sealed) = only_sealed(&mut parts) {
+            // A stream has the text in one field and the seal in the other, and clients keep both as they came.
+            *sealed = text;
         } else if parts.is_empty() {
             let mut part = Part::from(PartKind::Thinking { text, signature: None });
             part.extras.push(key, json::null());
@@ -90,6 +93,14 @@ fn decode_reasoning(details: Option<Vec<&RawValue>>, strings: [Option<Text>; 2],
         }
     }
     parts
+}
+
+/// The empty text of thinking of which there is nothing but a seal.
+fn only_sealed(parts: &mut [Part]) -> Option<&mut Text> {
+    match parts {
+        [Part { kind: PartKind::Thinking { text, signature: Some(_) }, .. }] if text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
 /// One element of `reasoning_details`.
