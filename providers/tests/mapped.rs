@@ -497,3 +497,41 @@ fn a_count_is_one_number_in_every_form() {
     }
     assert_eq!(crossed, 7);
 }
+
+// === Whatever is sent ===
+
+proptest::proptest! {
+    /// No changed byte of a request or of an answer makes a mapping panic, and what is still understood is still JSON.
+    #[test]
+    fn damaged_bodies_never_panic(which in 0..6_usize, at: proptest::sample::Index, byte: u8) {
+        let cases: [(Endpoint, Dialect, &str, &str); 6] = [
+            (Embeddings, Dialect::CohereChat, r#"{"model":"x","input":["a","b"],"encoding_format":"base64"}"#,
+                r#"{"id":"i","embeddings":{"float":[[1.5,-2],[0]]},"meta":{"billed_units":{"input_tokens":1}}}"#),
+            (CohereEmbed, Dialect::Gemini, r#"{"texts":["a"],"inputs":[{"content":[{"type":"text","text":"b"}]}],"embedding_types":["base64"]}"#,
+                r#"{"embeddings":[{"values":[1]},{"values":[2]}],"usageMetadata":{"promptTokenCount":1}}"#),
+            (BatchEmbedContents, Dialect::OpenAiChat, r#"{"requests":[{"content":{"parts":[{"text":"a"}]},"taskType":"CLUSTERING"}]}"#,
+                r#"{"data":[{"index":0,"embedding":"AACAPw=="}],"usage":{"prompt_tokens":1}}"#),
+            (Rerank, Dialect::CohereChat, r#"{"query":"q","documents":["a",{"text":"b"}],"top_n":1,"return_documents":true}"#,
+                r#"{"id":"i","results":[{"index":1,"relevance_score":0.5},{"index":0,"relevance_score":1e-3}],"meta":{}}"#),
+            (CohereRerank, Dialect::OpenAiChat, r#"{"query":"q","documents":["a"],"max_tokens_per_doc":1}"#,
+                r#"{"results":[{"index":0,"relevance_score":1}],"usage":{"total_tokens":1}}"#),
+            (CountMessages, Dialect::Gemini, r#"{"model":"x","messages":[{"role":"user","content":"q"}]}"#, r#"{"totalTokens":7}"#),
+        ];
+        let (asked, provider, request, answer) = cases[which];
+        let mapping = mapping(asked, provider);
+        let damaged = |body: &str| {
+            let mut bytes = body.as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes
+        };
+        if let Ok(sent) = mapping.request(&damaged(request), "m", &mut Losses::default()) {
+            value(&sent.body);
+        }
+        let sent = mapping.request(request.as_bytes(), "m", &mut Losses::default()).unwrap();
+        if let Ok(told) = mapping.reply(&sent.memo, &damaged(answer), &mut Losses::default()) {
+            value(&told.body);
+        }
+        mended(Embeddings, &damaged(request), &damaged(answer));
+    }
+}
