@@ -77,6 +77,10 @@ impl EventReader for Reader {
         if !KNOWN.contains(&name.as_ref()) {
             return self.unknown(&name, frame, out);
         }
+        // A failure may be all there is.
+        if let Some((word, error)) = failure_in(&event) {
+            return Err(Box::new(error::ended_in(word, error)));
+        }
         if !self.started && name != START {
             return Err(unreadable(&format!("{name} before {START}")));
         }
@@ -102,7 +106,10 @@ impl Reader {
         let EventWire { id, extras, .. } = event;
         match name {
             START => self.start(id, delta, extras, out),
-            "message-end" => self.stop(delta, extras, out),
+            "message-end" => {
+                self.stop(delta, extras, out);
+                Ok(())
+            }
             "content-end" => {
                 self.close(Series::Content, index, out);
                 Ok(())
@@ -279,11 +286,7 @@ impl Reader {
 
     // === The message ===
 
-    /// An answer that ends in an error is a failure: nobody must take it for a whole one.
-    fn stop(&mut self, delta: DeltaWire<'_>, extras: Extras, out: &mut Vec<ChatEvent>) -> Result<(), Box<Failure>> {
-        if let Some(word) = delta.finish_reason.as_ref().filter(|word| is_failure(word)) {
-            return Err(Box::new(error::ended_in(word, delta.error.as_ref())));
-        }
+    fn stop(&mut self, delta: DeltaWire<'_>, extras: Extras, out: &mut Vec<ChatEvent>) {
         out.extend(self.open.drain(..).map(|open| ChatEvent::Close { index: open.index }));
         let citations = citation::decode(self.citations.iter().map(|raw| &**raw), &self.answer);
         if !citations.is_empty() {
@@ -294,7 +297,6 @@ impl Reader {
         out.push(ChatEvent::End { choice: 0, finish: decode_finish(delta.finish_reason), extras: rest });
         out.push(ChatEvent::Stop { usage: delta.usage.and_then(usage::decode), extras });
         self.done = true;
-        Ok(())
     }
 
     /// An event whose fields have other types than ours is only an error where its name is one of ours.
@@ -322,6 +324,13 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// What an answer that ends in an error says of it. Nobody must take it for a whole one.
+fn failure_in<'a>(event: &'a EventWire<'_>) -> Option<(&'a Text, Option<&'a Text>)> {
+    let delta = event.delta.as_ref()?;
+    let word = delta.finish_reason.as_ref().filter(|word| is_failure(word))?;
+    Some((word, delta.error.as_ref()))
 }
 
 /// Fields of the message itself.
