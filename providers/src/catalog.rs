@@ -16,8 +16,12 @@ pub struct Row {
     /// Scheme, authority and an optional path prefix. Whether it ends in `/v1` does not matter. What belongs to a key
     /// (`{region}`) stands in braces, here and in paths.
     pub base_url: &'static str,
-    /// Paths below the base URL, where they are not [`Endpoint::path`].
+    /// Do its usual paths begin with their version (`/v1`)? Otherwise that is left out.
+    pub versioned: bool,
+    /// Paths below the base URL, or whole URLs, where they are not [`Endpoint::path`].
     pub paths: &'static [(Endpoint, &'static str)],
+    /// What stands behind each of its paths.
+    pub query: &'static str,
     pub auth: AuthScheme,
     /// Environment variables that usually hold the key, the likeliest first.
     pub key_env: &'static [&'static str],
@@ -74,7 +78,9 @@ const OPENAI_ALIKE: Row = Row {
     dialect: Dialect::OpenAiChat,
     also: &[],
     base_url: "",
+    versioned: true,
     paths: &[],
+    query: "",
     auth: AuthScheme::Bearer,
     key_env: &[],
     keyless: false,
@@ -90,26 +96,20 @@ const LOCAL: Row = Row { keyless: true, ..OPENAI_ALIKE };
 const AZURE: Row = Row {
     name: "azure",
     also: &[Dialect::OpenAiResponses],
-    base_url: "{endpoint}",
-    paths: &[
-        (Endpoint::ChatCompletions, "/openai/v1/chat/completions{version}"),
-        (Endpoint::Responses, "/openai/v1/responses{version}"),
-        (Endpoint::Models, "/openai/v1/models{version}"),
-    ],
+    base_url: "{endpoint}/openai",
+    query: "{version}",
     auth: AuthScheme::Header("api-key"),
     key_env: &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"],
     quirks: &[Quirk::MaxCompletionTokens],
     ..OPENAI_ALIKE
 };
 
-/// The older API, with the deployment in the path
-/// (<https://learn.microsoft.com/azure/ai-services/openai/reference#chat-completions>).
+/// The older API, with the deployment in the path, except where the body has to name it
+/// (<https://learn.microsoft.com/azure/ai-services/openai/reference>).
 const AZURE_DATED: Row = Row {
-    paths: &[
-        (Endpoint::ChatCompletions, "/openai/deployments/{model}/chat/completions{version}"),
-        (Endpoint::Responses, "/openai/responses{version}"),
-        (Endpoint::Models, "/openai/models{version}"),
-    ],
+    base_url: "{endpoint}/openai/deployments/{model}",
+    versioned: false,
+    paths: &[(Endpoint::Responses, "{endpoint}/openai/responses"), (Endpoint::Models, "{endpoint}/openai/models")],
     ..AZURE
 };
 
@@ -118,23 +118,20 @@ const AZURE_DATED: Row = Row {
 const AZURE_CLAUDE: Row = Row {
     dialect: Dialect::AnthropicMessages,
     also: &[],
-    paths: &[(Endpoint::Messages, "/anthropic/v1/messages"), (Endpoint::Models, "/openai/v1/models{version}")],
+    base_url: "{endpoint}/anthropic",
+    query: "",
     quirks: &[],
     ..AZURE
 };
 
-/// Gemini at Google Cloud (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>).
+/// Gemini at Google Cloud (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>). The endpoint is
+/// the region's.
 const VERTEX: Row = Row {
     name: "vertex",
     dialect: Dialect::Gemini,
-    base_url: "https://{region}-aiplatform.googleapis.com",
-    paths: &[
-        (
-            Endpoint::GenerateContent,
-            "/v1/projects/{project}/locations/{region}/publishers/google/models/{model}:{operation}",
-        ),
-        (Endpoint::Models, "/v1beta1/publishers/google/models?pageSize=300"),
-    ],
+    base_url: "{endpoint}/v1/projects/{project}/locations/{region}/publishers/google",
+    versioned: false,
+    paths: &[(Endpoint::Models, "{endpoint}/v1beta1/publishers/google/models?pageSize=300")],
     auth: AuthScheme::Header("x-goog-api-key"),
     key_env: &["VERTEX_API_KEY"],
     quirks: &[],
@@ -144,9 +141,10 @@ const VERTEX: Row = Row {
 /// Claude at Google Cloud (<https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>).
 const VERTEX_CLAUDE: Row = Row {
     dialect: Dialect::AnthropicMessages,
+    base_url: "{endpoint}/v1/projects/{project}/locations/{region}/publishers/anthropic",
     paths: &[
-        (Endpoint::Messages, "/v1/projects/{project}/locations/{region}/publishers/anthropic/models/{model}:{predict}"),
-        (Endpoint::Models, "/v1beta1/publishers/anthropic/models?pageSize=300"),
+        (Endpoint::Messages, "/models/{model}:{predict}"),
+        (Endpoint::Models, "{endpoint}/v1beta1/publishers/anthropic/models?pageSize=300"),
     ],
     quirks: &[Quirk::AnthropicVersionInBody("vertex-2023-10-16")],
     ..VERTEX
@@ -243,7 +241,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "deepseek",
         base_url: "https://api.deepseek.com",
-        paths: &[(Endpoint::ChatCompletions, "/chat/completions"), (Endpoint::Models, "/models")],
+        versioned: false,
         key_env: &["DEEPSEEK_API_KEY"],
         ..OPENAI_ALIKE
     },

@@ -325,10 +325,11 @@ impl ProviderSettings {
 
 impl Route {
     fn new(endpoint: Endpoint, base: &str, settings: &ProviderSettings) -> Result<Self, ProviderError> {
-        let usual = settings.row.paths.iter().find(|(of, _)| *of == endpoint).map_or(endpoint.path(), |(_, path)| path);
+        let own = settings.row.paths.iter().find(|(of, _)| *of == endpoint).map(|(_, path)| *path);
         // A host of its own counts beside the row's own base only: whoever stands elsewhere has everything there.
-        let usual = if settings.base_url.is_some() { path_of(usual) } else { usual };
-        let usual = settings.filled(usual);
+        let own = own.map(|path| if settings.base_url.is_some() { path_of(path) } else { path });
+        let usual = own.unwrap_or(if settings.row.versioned { endpoint.path() } else { unversioned(endpoint.path()) });
+        let usual = settings.filled(&format!("{usual}{}", settings.row.query));
         let overridden = |stream: bool| {
             let wanted = endpoint.request_type(stream);
             settings.path_overrides.iter().find(|(request_type, _)| request_type == wanted)
@@ -434,6 +435,12 @@ fn join(base: &str, path: &str) -> Result<Address, String> {
         _ => path,
     };
     Address::parse(&format!("{base}/{path}"))
+}
+
+/// The path without the version that it begins with.
+fn unversioned(path: &str) -> &str {
+    let rest = path.trim_start_matches('/').split_once('/').filter(|(version, _)| is_version(version));
+    rest.and_then(|(version, _)| path.get(version.len() + 1..)).unwrap_or(path)
 }
 
 fn ends_in_version(base: &str) -> bool {

@@ -293,3 +293,70 @@ async fn google_takes_api_keys_and_its_machines_tokens_too() {
     }
     assert_eq!(cloud.seen_at("/computeMetadata/").len(), 1);
 }
+
+// === Amazon ===
+
+const PROFILE: &str = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-v1:0";
+
+fn converse(_: &Seen) -> Said {
+    let message = json!({"role": "assistant", "content": [{"text": "Hi"}]});
+    let usage = json!({"inputTokens": 3, "outputTokens": 1, "totalTokens": 4});
+    Said::json(
+        200,
+        &json!({"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}}),
+    )
+}
+
+#[tokio::test]
+async fn an_identity_at_aws_signs_and_an_api_key_is_sent() {
+    let cloud = Cloud::start(converse).await;
+    let network = json!({"base_url": cloud.url()});
+    let identity =
+        json!({"access_key": "AKID", "secret_key": "aws-secret", "session_token": "aws-token", "region": "eu-west-1"});
+    let gateway =
+        with("bedrock", &json!({"keys": [{"bedrock_key_config": identity}], "network_config": network})).await;
+    for client in BOTH {
+        let answer = gateway.ask(&Chat::new(client, "bedrock/eu.amazon.nova-lite-v1:0", "Hello")).await;
+        assert_eq!(answer.told().text, "Hi", "{client:?}: {}", answer.text());
+    }
+    for seen in cloud.seen() {
+        assert_eq!(seen.path.replace("%3A", ":"), "/model/eu.amazon.nova-lite-v1:0/converse");
+        let signed = seen.header("authorization");
+        assert!(
+            signed.starts_with("AWS4-HMAC-SHA256 Credential=AKID/") && signed.contains("/eu-west-1/bedrock/"),
+            "{signed}"
+        );
+        assert_eq!(seen.header("x-amz-security-token"), "aws-token");
+    }
+    let gateway = with("bedrock", &json!({"keys": [{"value": "bedrock-api-key"}], "network_config": network})).await;
+    assert_eq!(gateway.ask(&Chat::openai("bedrock/eu.amazon.nova-lite-v1:0", "Hello")).await.told().text, "Hi");
+    assert_eq!(cloud.seen().last().unwrap().header("authorization"), "Bearer bedrock-api-key");
+}
+
+#[tokio::test]
+async fn inference_profiles_are_models_of_another_name() {
+    let cloud = Cloud::start(converse).await;
+    let bedrock = json!({"access_key": "AKID", "secret_key": "s", "region": "eu-west-1", "arn": "arn:aws:bedrock:eu-west-1:1:application-inference-profile"});
+    let aliases = json!({
+        "sonnet": {"model_id": "anthropic.claude-sonnet-4-v1:0", "inference_profile_arn": PROFILE},
+        "team": "abc123",
+    });
+    let gateway = with(
+        "bedrock",
+        &json!({
+            "keys": [{"bedrock_key_config": bedrock, "aliases": aliases}], "network_config": {"base_url": cloud.url()},
+        }),
+    )
+    .await;
+    for (model, profile) in
+        [("sonnet", PROFILE), ("team", "arn:aws:bedrock:eu-west-1:1:application-inference-profile/abc123")]
+    {
+        let answer = gateway.ask(&Chat::openai(&format!("bedrock/{model}"), "Hello")).await;
+        assert_eq!(answer.told().text, "Hi", "{}", answer.text());
+        assert_eq!(answer.header("x-bifrost-resolved-model"), profile);
+        let path = cloud.seen().last().unwrap().path.clone();
+        let plain = path.replace("%3A", ":").replace("%2F", "/");
+        assert_eq!(plain, format!("/model/{profile}/converse"));
+        assert_eq!(path.matches('/').count(), 3, "an ARN is one segment: {path}");
+    }
+}

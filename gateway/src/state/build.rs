@@ -18,6 +18,7 @@ use bifrost_providers::transport::TransportError;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+pub(super) use self::cloud::{ENDPOINT, resource};
 use self::providers::{key_rules, provider_state};
 use super::State;
 use crate::config::{self, Settings};

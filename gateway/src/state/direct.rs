@@ -12,6 +12,7 @@ use bifrost_providers::family::Family;
 use bifrost_providers::provider::{Provider, ProviderError, ProviderSettings};
 use secrecy::SecretString;
 
+use super::build::{ENDPOINT, resource};
 use super::key::{Home, KeyState};
 
 /// The id and name of such a key in records and metrics.
@@ -83,7 +84,9 @@ impl Direct {
 impl Elsewhere {
     fn at(&self, endpoint: &str) -> Result<Home, ProviderError> {
         let provider = |settings: &ProviderSettings| {
-            Provider::new(ProviderSettings { base_url: Some(endpoint.to_owned()), ..settings.clone() }).map(Arc::new)
+            let mut settings = settings.clone();
+            settings.places.push((ENDPOINT, resource(endpoint).to_owned()));
+            Provider::new(settings).map(Arc::new)
         };
         let families = self.families.iter().map(|(family, settings)| Ok((*family, provider(settings)?)));
         Ok(Home { usual: provider(&self.usual)?, families: families.collect::<Result<_, ProviderError>>()? })

@@ -352,7 +352,7 @@ fn no_secret_is_ever_printed() {
             "proxy_config":{"type":"http","url":"http://u:CANARY@p","password":"CANARY"}},
             "azure":{"keys":[{"value":"CANARY","azure_key_config":{"endpoint":"https://r","client_id":"a","tenant_id":"t","client_secret":"CANARY"}}]},
             "vertex":{"keys":[{"vertex_key_config":{"project_id":"p","region":"r","auth_credentials":"CANARY"}}]},
-            "bedrock":{"keys":[{"value":"CANARY","bedrock_key_config":{"secret_key":"CANARY"}}]}},
+            "bedrock":{"keys":[{"bedrock_key_config":{"access_key":"a","secret_key":"CANARY","session_token":"CANARY","region":"r"}}]}},
         "mcp":{"client_configs":[
             {"name":"a","connection_type":"http","connection_string":"https://x.example/?k=CANARY","headers":{"x-a":"CANARY"}},
             {"name":"b","connection_type":"stdio","stdio_config":{"command":"c","args":["CANARY"],"env":{"T":"CANARY"}}}]},

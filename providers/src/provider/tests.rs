@@ -30,7 +30,7 @@ fn settings(row: &str) -> ProviderSettings {
         row: *catalog::row(row).unwrap(),
         base_url: None,
         places: vec![
-            ("endpoint", "https://r.openai.azure.com".into()),
+            ("endpoint", "https://cloud.example".into()),
             ("version", "?api-version=2024-10-21".into()),
             ("region", "us-east5".into()),
             ("project", "p-1".into()),
@@ -79,9 +79,9 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
         let uri = chat(&provider, false, &HeaderMap::new()).uri.to_string();
         let expected = match row.name {
             "openai" => "https://api.openai.com/v1/chat/completions",
-            "azure" => "https://r.openai.azure.com/openai/v1/chat/completions?api-version=2024-10-21",
+            "azure" => "https://cloud.example/openai/v1/chat/completions?api-version=2024-10-21",
             "vertex" => {
-                "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5/publishers/google/models/m:generateContent"
+                "https://cloud.example/v1/projects/p-1/locations/us-east5/publishers/google/models/m:generateContent"
             }
             "anthropic" => "https://api.anthropic.com/v1/messages",
             "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
@@ -106,9 +106,8 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
 
 #[test]
 fn variants_have_their_own_urls_and_dialects() {
-    let vertex =
-        "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5/publishers/anthropic/models";
-    let azure = "https://r.openai.azure.com";
+    let vertex = "https://cloud.example/v1/projects/p-1/locations/us-east5/publishers/anthropic/models";
+    let azure = "https://cloud.example";
     for (row, of, dialect, whole, streamed) in [
         (
             "azure",

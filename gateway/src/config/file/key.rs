@@ -47,8 +47,7 @@ pub struct Key {
     pub azure_key_config: Option<AzureKey>,
     /// Vertex: project, region, and the service account where no API key is used.
     pub vertex_key_config: Option<VertexKey>,
-    /// Bedrock: access key, region, role.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Bedrock: region, and the AWS identity where no API key is used.
     pub bedrock_key_config: Option<BedrockKey>,
     /// Bedrock Mantle: region and endpoints.
     #[schemars(extend("x-no-effect" = true))]
@@ -84,7 +83,7 @@ pub struct AliasObject {
     pub model_family: Option<ModelFamily>,
     /// For people.
     pub description: Option<String>,
-    /// Vertex and Bedrock: another region than the key's.
+    /// Vertex: another region than the key's. At Bedrock a region is part of a key.
     pub region: Option<Reference>,
     /// Azure: another API version than the key's.
     pub api_version: Option<Reference>,
@@ -162,31 +161,36 @@ pub struct VertexKey {
     pub force_single_region: bool,
 }
 
-/// Bedrock credentials.
+/// Bedrock credentials. The key's `value` may be an API key of Bedrock's instead.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BedrockKey {
-    /// AWS access key.
+    /// AWS access key; absent with `secret_key`: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
     pub access_key: Option<Reference>,
     /// AWS secret key.
     pub secret_key: Option<Reference>,
-    /// AWS session token.
+    /// AWS session token, of a temporary identity.
     pub session_token: Option<Reference>,
-    /// The region.
+    /// The region, such as `us-east-1`. Required; absent: `AWS_REGION` or `AWS_DEFAULT_REGION`.
     pub region: Option<Reference>,
-    /// Prefix of inference profiles.
+    /// What the ARNs of inference profiles begin with: put before the models of `deployments` and `aliases`.
     pub arn: Option<Reference>,
     /// A role to assume.
+    #[schemars(extend("x-no-effect" = true))]
     pub role_arn: Option<Reference>,
     /// For the role.
+    #[schemars(extend("x-no-effect" = true))]
     pub external_id: Option<Reference>,
     /// For the role.
+    #[schemars(extend("x-no-effect" = true))]
     pub session_name: Option<Reference>,
     /// The project.
+    #[schemars(extend("x-no-effect" = true))]
     pub project_id: Option<Reference>,
     /// Former spelling of `aliases`: inference profile by model. A key with deployments serves nothing else.
     pub deployments: IndexMap<String, String>,
     /// Buckets for batch requests.
+    #[schemars(extend("x-no-effect" = true))]
     pub batch_s3_config: Option<Opaque>,
 }
 

@@ -3,16 +3,19 @@
 use indexmap::IndexMap;
 
 use super::{Names, Resolver};
-use crate::config::file::{Alias, AliasObject, AzureKey, Key, ModelFamily, VertexKey};
+use crate::config::file::{Alias, AliasObject, AzureKey, BedrockKey, Key, ModelFamily, VertexKey};
 use crate::config::secret::Reference;
 use crate::config::settings::{
-    AliasSettings, AzureSettings, Cloud, EntraSettings, GoogleCredentials, KeySettings, Models, VertexSettings,
+    AliasSettings, AwsIdentity, AzureSettings, BedrockSettings, Cloud, EntraSettings, GoogleCredentials, KeySettings,
+    Models, VertexSettings,
 };
 use crate::config::tree::push;
 
 /// What its keys have to know of a provider.
 pub(super) struct Home<'a> {
     pub(super) provider: &'a str,
+    /// The known provider that it is, or behaves like.
+    pub(super) kind: &'a str,
     pub(super) keyless: bool,
     /// It has a `base_url`, so that a key need not say where it belongs.
     pub(super) has_url: bool,
@@ -97,6 +100,14 @@ impl Resolver<'_> {
             }
             models = Models::None;
         }
+        let arn = key.bedrock_key_config.as_ref().and_then(|bedrock| bedrock.arn.as_ref());
+        if let Some(arn) = self.text(&push(&push(at, "bedrock_key_config"), "arn"), arn) {
+            for alias in aliases.iter_mut().filter(|alias| !alias.model.starts_with("arn:")) {
+                let name = std::mem::take(&mut alias.model);
+                alias.model = format!("{}/{name}", arn.trim_end_matches('/'));
+                alias.model_name.get_or_insert(name);
+            }
+        }
         (models, aliases)
     }
 
@@ -140,7 +151,7 @@ impl Resolver<'_> {
 
     fn cloud(&mut self, at: &str, home: &Home<'_>, key: &Key) -> Option<Cloud> {
         let block = |name: &str| push(at, name);
-        match home.provider {
+        match home.kind {
             "azure" => {
                 let none = AzureKey::default();
                 let azure = key.azure_key_config.as_ref().unwrap_or(&none);
@@ -150,6 +161,12 @@ impl Resolver<'_> {
                 let none = VertexKey::default();
                 let vertex = key.vertex_key_config.as_ref().unwrap_or(&none);
                 Some(Cloud::Vertex(self.vertex(&block("vertex_key_config"), vertex)))
+            }
+            "bedrock" => {
+                let none = BedrockKey::default();
+                let bedrock = key.bedrock_key_config.as_ref().unwrap_or(&none);
+                let has_value = key.value.is_some();
+                Some(Cloud::Bedrock(self.bedrock(&block("bedrock_key_config"), home, (bedrock, has_value))))
             }
             _ => None,
         }
@@ -183,6 +200,44 @@ impl Resolver<'_> {
             }
         };
         AzureSettings { endpoint, api_version, entra }
+    }
+
+    /// Where the file leaves identity or region open, AWS's own variables say it, as for every program there.
+    fn bedrock(&mut self, at: &str, home: &Home<'_>, (key, has_value): (&BedrockKey, bool)) -> BedrockSettings {
+        let mut text = |name: &str, value: &Option<Reference>| self.text(&push(at, name), value.as_ref());
+        let access_key = text("access_key", &key.access_key);
+        let secret_key = text("secret_key", &key.secret_key);
+        let session_token = text("session_token", &key.session_token);
+        let region = text("region", &key.region);
+        let variable =
+            |names: &[&str]| names.iter().find_map(|name| (self.environment)(name)).filter(|text| !text.is_empty());
+        let region = region.or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let identity = match (access_key, secret_key) {
+            (Some(access), Some(secret)) => Some((access, secret, session_token)),
+            (None, None) if has_value => None,
+            (None, None) => variable(&["AWS_ACCESS_KEY_ID"])
+                .zip(variable(&["AWS_SECRET_ACCESS_KEY"]))
+                .map(|(access, secret)| (access, secret, variable(&["AWS_SESSION_TOKEN"]))),
+            _ => {
+                self.conflict(at, "`access_key` and `secret_key` belong together");
+                None
+            }
+        };
+        if identity.is_none() && !has_value && key.access_key.is_none() && key.secret_key.is_none() {
+            self.conflict(
+                at,
+                "expected `access_key` and `secret_key`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a `value`",
+            );
+        }
+        if region.is_none() && (identity.is_some() || !home.has_url) {
+            self.conflict(at, "the key `region` is missing, such as `us-east-1`");
+        }
+        let identity = identity.map(|(access_key, secret, token)| AwsIdentity {
+            access_key,
+            secret_key: secret.into(),
+            session_token: token.map(Into::into),
+        });
+        BedrockSettings { region, identity }
     }
 
     fn vertex(&mut self, at: &str, key: &VertexKey) -> VertexSettings {

@@ -55,11 +55,13 @@ impl Resolver<'_> {
         let (proxy, proxy_at) = (provider.proxy_config.as_ref(), push(&at, "proxy_config"));
         let authorities = self.text(&push(&network_at, "ca_cert_pem"), network.ca_cert_pem.as_ref());
         let keyless = custom.is_some_and(|custom| custom.is_key_less) || credential(name) == Some(Credential::Own);
+        let kind = base.clone().unwrap_or_else(|| name.to_owned());
         let home = Home {
             provider: name,
+            kind: &kind,
             keyless,
             has_url: base_url.is_some(),
-            cloud: credential(name) == Some(Credential::Block),
+            cloud: credential(&kind) == Some(Credential::Block),
         };
         ProviderSettings {
             name: name.to_owned(),

@@ -40,7 +40,7 @@ pub struct AliasSettings {
     pub model_name: Option<String>,
     /// Whose model it is (`anthropic`, ..), where its names do not tell.
     pub family: Option<&'static str>,
-    /// Vertex, Bedrock: where it is asked.
+    /// Vertex: where it is asked.
     pub region: Option<String>,
     /// Vertex: whose project it is asked in.
     pub project: Option<String>,
@@ -57,6 +57,8 @@ pub enum Cloud {
     Azure(AzureSettings),
     /// A project of Google Cloud.
     Vertex(VertexSettings),
+    /// An identity at AWS.
+    Bedrock(BedrockSettings),
 }
 
 /// A resource of Azure `OpenAI` or Foundry.
@@ -80,6 +82,23 @@ pub struct EntraSettings {
     pub client_secret: SecretString,
     /// What the token is for; empty: Azure's model services.
     pub scopes: Vec<String>,
+}
+
+/// An identity at AWS.
+#[derive(Clone, Debug)]
+pub struct BedrockSettings {
+    /// Absent where the provider has a `base_url` and asks for no signatures.
+    pub region: Option<String>,
+    /// Without it the key's value is sent as an API key.
+    pub identity: Option<AwsIdentity>,
+}
+
+/// What signs requests to AWS.
+#[derive(Clone, Debug)]
+pub struct AwsIdentity {
+    pub access_key: String,
+    pub secret_key: SecretString,
+    pub session_token: Option<SecretString>,
 }
 
 /// A project of Google Cloud.

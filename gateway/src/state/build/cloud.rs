@@ -1,18 +1,27 @@
 //! What a key's account on a cloud says of where its requests go, and how it lets itself in.
 
-use bifrost_providers::auth::{BadCredential, Entra, Grant};
+use bifrost_providers::auth::{AwsKeys, BadCredential, Credential, Entra, Grant};
+use bifrost_providers::catalog::Row;
 
 use super::providers::Site;
 use crate::config::{
-    AliasSettings, AzureSettings, Cloud, GoogleCredentials, KeySettings, ProviderSettings, VertexSettings,
+    AliasSettings, AzureSettings, BedrockSettings, Cloud, GoogleCredentials, KeySettings, ProviderSettings,
+    VertexSettings,
 };
+
+/// The place of a cloud's address in its row.
+pub(in crate::state) const ENDPOINT: &str = "endpoint";
 
 /// Where a key's requests go; for an alias, with what it says beside its key.
 pub(super) fn site(settings: &ProviderSettings, key: &KeySettings, alias: Option<&AliasSettings>) -> Site {
     match &key.cloud {
         None => Site { url: key.url.clone(), ..Site::default() },
-        Some(Cloud::Azure(azure)) => azure_site(azure, alias),
+        Some(Cloud::Azure(azure)) => azure_site(settings, azure, alias),
         Some(Cloud::Vertex(vertex)) => vertex_site(settings, vertex, alias),
+        Some(Cloud::Bedrock(bedrock)) => {
+            let region = bedrock.region.as_ref().map(|region| ("region", escaped(region)));
+            Site { places: region.into_iter().collect(), ..Site::default() }
+        }
     }
 }
 
@@ -35,21 +44,38 @@ pub(super) fn grant(key: &KeySettings) -> Result<Option<Grant>, BadCredential> {
     }
 }
 
+/// What a key holds; `None` for one that holds nothing.
+pub(super) fn held(key: &KeySettings, row: &Row) -> Result<Option<Credential>, BadCredential> {
+    match &key.cloud {
+        Some(Cloud::Bedrock(BedrockSettings { identity: Some(identity), region })) => {
+            let keys = AwsKeys {
+                access_key: identity.access_key.clone(),
+                secret_key: identity.secret_key.clone(),
+                session_token: identity.session_token.clone(),
+                region: region.clone().unwrap_or_default(),
+            };
+            Credential::aws(keys, "bedrock").map(Some)
+        }
+        _ => key.value.as_ref().map(|value| Credential::new(value, row.auth)).transpose(),
+    }
+}
+
 /// Do the key's tokens come from the metadata server of this machine?
 pub(super) fn asks_metadata(key: &KeySettings) -> bool {
     matches!(&key.cloud, Some(Cloud::Vertex(VertexSettings { credentials: Some(GoogleCredentials::Metadata(_)), .. })))
 }
 
 /// The API without versions has the deployment for a model; older versions have it in the path.
-fn azure_site(azure: &AzureSettings, alias: Option<&AliasSettings>) -> Site {
-    let endpoint = alias.and_then(|alias| alias.endpoint.as_ref()).or(azure.endpoint.as_ref());
+fn azure_site(settings: &ProviderSettings, azure: &AzureSettings, alias: Option<&AliasSettings>) -> Site {
+    let own = alias.and_then(|alias| alias.endpoint.as_ref()).or(azure.endpoint.as_ref());
+    let endpoint = own.or(settings.base_url.as_ref()).map(|endpoint| resource(endpoint)).unwrap_or_default();
     let version = alias.and_then(|alias| alias.api_version.as_ref()).or(azure.api_version.as_ref());
     let (dated, query) = match version.map(String::as_str) {
         None | Some("v1" | "latest") => (false, String::new()),
         Some("preview") => (false, "?api-version=preview".to_owned()),
         Some(date) => (true, format!("?api-version={}", escaped(date))),
     };
-    Site { url: endpoint.map(|url| resource(url).to_owned()), places: vec![("version", query)], dated }
+    Site { url: None, places: vec![(ENDPOINT, endpoint.to_owned()), ("version", query)], dated }
 }
 
 /// A resource that a caller will name, by the API without versions.
@@ -58,7 +84,7 @@ pub(super) fn anywhere_at_azure() -> Site {
 }
 
 /// The address of a resource as such: the portal shows it with the API's own path behind it.
-fn resource(endpoint: &str) -> &str {
+pub(in crate::state) fn resource(endpoint: &str) -> &str {
     let endpoint = endpoint.trim_end_matches('/');
     ["/openai/v1", "/openai", "/anthropic"].iter().find_map(|path| endpoint.strip_suffix(path)).unwrap_or(endpoint)
 }
@@ -67,13 +93,14 @@ fn vertex_site(settings: &ProviderSettings, vertex: &VertexSettings, alias: Opti
     let region = alias.and_then(|alias| alias.region.as_ref()).unwrap_or(&vertex.region);
     let project = alias.and_then(|alias| alias.project.as_ref()).unwrap_or(&vertex.project);
     // https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations
-    let url = match region.as_str() {
-        "global" => Some("https://aiplatform.googleapis.com".to_owned()),
-        "us" | "eu" => Some(format!("https://aiplatform.{region}.rep.googleapis.com")),
-        _ => None,
-    };
-    let url = url.filter(|_| settings.base_url.is_none());
-    Site { url, places: vec![("region", escaped(region)), ("project", escaped(project))], dated: false }
+    let endpoint = settings.base_url.clone().unwrap_or_else(|| match region.as_str() {
+        "global" => "https://aiplatform.googleapis.com".to_owned(),
+        "us" | "eu" => format!("https://aiplatform.{region}.rep.googleapis.com"),
+        _ => format!("https://{}-aiplatform.googleapis.com", escaped(region)),
+    });
+    let endpoint = endpoint.trim_end_matches('/').to_owned();
+    let places = vec![(ENDPOINT, endpoint), ("region", escaped(region)), ("project", escaped(project))];
+    Site { url: None, places, dated: false }
 }
 
 /// As a piece of a path or of a host.
@@ -94,18 +121,40 @@ mod tests {
         }
     }
 
+    fn provider(base_url: Option<&str>) -> ProviderSettings {
+        let usual = &[("openai", &["OPENAI_API_KEY"][..])];
+        let mut settings = crate::config::embedded(usual, &|_| Some("k".to_owned())).providers.remove(0);
+        settings.base_url = base_url.map(str::to_owned);
+        settings
+    }
+
     #[test]
     fn an_api_version_decides_on_path_and_query() {
         let azure = |version: Option<&str>| {
-            let endpoint = Some("https://r.openai.azure.com".to_owned());
+            let endpoint = Some("https://r.openai.azure.com/".to_owned());
             let settings = AzureSettings { endpoint, api_version: version.map(str::to_owned), entra: None };
-            let site = azure_site(&settings, None);
-            (site.dated, site.places[0].1.clone())
+            let site = azure_site(&provider(Some("http://elsewhere")), &settings, None);
+            assert_eq!(site.places[0].1, "https://r.openai.azure.com");
+            (site.dated, site.places[1].1.clone())
         };
         assert_eq!(azure(None), (false, String::new()));
         assert_eq!(azure(Some("v1")), (false, String::new()));
         assert_eq!(azure(Some("preview")), (false, "?api-version=preview".into()));
         assert_eq!(azure(Some("2024-10-21")), (true, "?api-version=2024-10-21".into()));
         assert_eq!(azure(Some("2024&x=y")), (true, "?api-version=2024%26x%3Dy".into()));
+    }
+
+    #[test]
+    fn a_region_has_its_address_unless_the_operator_has_another() {
+        for (base_url, region, endpoint) in [
+            (None, "us-east5", "https://us-east5-aiplatform.googleapis.com"),
+            (None, "global", "https://aiplatform.googleapis.com"),
+            (None, "eu", "https://aiplatform.eu.rep.googleapis.com"),
+            (Some("http://private.example/"), "global", "http://private.example"),
+        ] {
+            let vertex = VertexSettings { project: "p".into(), region: region.into(), credentials: None };
+            let site = vertex_site(&provider(base_url), &vertex, None);
+            assert_eq!(site.places[0], (ENDPOINT, endpoint.to_owned()));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bifrost_policies::{Budget, KeyPool, KeyRule, ModelRule, Queue, address};
 use bifrost_providers::Dialect;
-use bifrost_providers::auth::{Access, Credential, Tokens};
+use bifrost_providers::auth::{Access, Tokens};
 use bifrost_providers::catalog::{self, Of, Row};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::family::Family;
@@ -80,6 +80,13 @@ pub(super) struct Site {
     pub(super) dated: bool,
 }
 
+impl Site {
+    /// Is the address itself one of the row's places?
+    fn is_placed(&self) -> bool {
+        self.places.iter().any(|(place, _)| *place == cloud::ENDPOINT)
+    }
+}
+
 impl Maker<'_> {
     fn key(&mut self, key: &KeySettings) -> Result<KeyState, BuildError> {
         let (id, name) = (key.id.clone(), key.name.clone());
@@ -106,8 +113,7 @@ impl Maker<'_> {
     fn access(&self, key: &KeySettings) -> Result<Option<Access>, BuildError> {
         let bad = |source| BuildError::Key { provider: self.settings.name.clone(), key: key.name.clone(), source };
         let Some(grant) = cloud::grant(key).map_err(bad)? else {
-            let held = |value| Credential::new(value, self.row.auth).map(Access::Held).map_err(bad);
-            return key.value.as_ref().map(held).transpose();
+            return Ok(cloud::held(key, &self.row).map_err(bad)?.map(Access::Held));
         };
         let transport = if cloud::asks_metadata(key) {
             Arc::new(transport(self.settings, self.shards, address::metadata)?)
@@ -142,7 +148,7 @@ impl Maker<'_> {
         ProviderSettings {
             name: settings.name.clone(),
             row: of.and_then(|of| row.variant(of)).copied().unwrap_or(row),
-            base_url: site.url.as_ref().or(settings.base_url.as_ref()).cloned(),
+            base_url: if site.is_placed() { None } else { site.url.as_ref().or(settings.base_url.as_ref()).cloned() },
             places: site.places.clone(),
             extra_headers: exposed(&settings.extra_headers),
             path_overrides: settings.path_overrides.clone(),
@@ -158,7 +164,7 @@ impl Maker<'_> {
 
     /// Where keys go that callers bring: where the provider's first key goes, and at Azure to whatever resource they name.
     fn direct(&mut self, first: Option<&KeyState>, allowed: bool) -> Result<Direct, BuildError> {
-        let is_known = self.settings.base_url.is_some() || !self.row.base_url.contains('{');
+        let is_known = !self.row.base_url.contains('{');
         let home = match first {
             Some(key) => Some(key.home.clone()),
             None if allowed && is_known => Some(self.home(&Site::default())?),
