@@ -4,6 +4,7 @@ mod action;
 pub mod anthropic_messages;
 pub mod bedrock_converse;
 pub mod cohere_chat;
+mod ending;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -6,6 +6,7 @@ use super::block::{self, obstacle};
 use super::usage;
 use super::wire::{Crossing, NO_COUNTERPART, OWN, ReplyWire, need, overlay};
 use crate::chat::{Extras, PartKind};
+use crate::dialect::ending;
 use crate::dialect::raw::is_blank;
 use crate::json::{self, Array, Object};
 use crate::reply::{Choice, Finish, FinishReason};
@@ -54,8 +55,11 @@ impl Held {
 }
 
 /// Writes `stop_reason` and `stop_sequence`, which clients expect in every answer, if only as `null`.
-pub(super) fn encode_finish(finish: &Finish, held: Held, native: bool, object: &mut Object<'_>) {
-    match (&finish.raw, native) {
+pub(super) fn encode_finish(finish: &Finish, held: Held, crossing: &mut Crossing<'_>, object: &mut Object<'_>) {
+    if !crossing.native {
+        ending::lose_reason(OWN, finish, &[FinishReason::Other], crossing.losses);
+    }
+    match (&finish.raw, crossing.native) {
         (Some(word), true) => object.text("stop_reason", word),
         (None, true) if finish.reason == FinishReason::Other => object.null("stop_reason"),
         _ => object.str("stop_reason", stop_reason(finish, held)),
@@ -138,7 +142,7 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
     let mut object = Object::new(&mut out);
     write_head(&mut object, &reply.id, &reply.model);
     let held = encode_parts(choice, &mut crossing, object.key("content"));
-    encode_finish(&choice.finish, held, crossing.native, &mut object);
+    encode_finish(&choice.finish, held, &mut crossing, &mut object);
     usage::encode(reply.usage.as_ref(), object.key("usage"));
     encode_extras(reply, choice, &mut crossing, &mut object);
     object.end();

@@ -243,7 +243,7 @@ impl Writer {
         let mut crossing = Crossing { native: self.native, losses: &mut self.losses };
         frame(out, "message_delta", |event| {
             let mut delta = Object::new(event.key("delta"));
-            encode_finish(&finish, held, crossing.native, &mut delta);
+            encode_finish(&finish, held, &mut crossing, &mut delta);
             crossing.extras(&mut delta, &end_extras, &|| "/choices/0".to_owned());
             delta.end();
             usage::encode(total, event.key("usage"));

@@ -7,6 +7,7 @@ use super::block::{self, obstacle};
 use super::usage;
 use super::wire::{Crossing, NO_COUNTERPART, OWN, ReplyWire, StopFieldsWire, need, object_of, overlay};
 use crate::chat::{Extras, Part, PartKind, Raw, SPELLING};
+use crate::dialect::ending;
 use crate::dialect::raw::is_blank;
 use crate::json::{self, Array, Object};
 use crate::reply::{Choice, Finish, FinishReason};
@@ -66,6 +67,11 @@ pub(super) fn encode_finish(finish: &Finish, held: Held, native: bool, object: &
         Some(word) if native => object.text("stopReason", word),
         _ => object.str("stopReason", stop_reason(finish, held)),
     };
+}
+
+/// Notes why another dialect's reply ended, where there is no word for it here.
+pub(super) fn lose_end(finish: &Finish, losses: &mut Losses) {
+    ending::lose_reason(OWN, finish, &ending::UNCOMMON, losses);
 }
 
 fn stop_reason(finish: &Finish, held: Held) -> &'static str {
@@ -164,7 +170,11 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
     crossing.extras(&mut message, &choice.message_extras, &|| format!("/choices/{}/message", choice.index));
     message.end();
     output.end();
+    if !crossing.native {
+        lose_end(&choice.finish, crossing.losses);
+    }
     encode_finish(&choice.finish, held, crossing.native, &mut object);
+    ending::lose_counts(OWN, reply.usage.as_ref(), &[ending::REASONING], crossing.losses);
     usage::encode(reply.usage.as_ref(), object.key("usage"));
     encode_extras(reply, choice, &mut crossing, &mut object);
     object.end();

@@ -6,11 +6,12 @@
 use serde_json::value::RawValue;
 
 use super::block::{CITATIONS, CITED_WITHIN, SIGNATURE_OVER_REASONING_ONLY, to_blob};
-use super::reply::{Held, METRICS, MODEL_FIELDS, encode_finish, metrics_of, stop_fields};
+use super::reply::{Held, METRICS, MODEL_FIELDS, encode_finish, lose_end, metrics_of, stop_fields};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, member, overlay, pointer_key};
 use super::{error, usage};
 use crate::chat::{Extras, SPELLING};
 use crate::dialect::Problem;
+use crate::dialect::ending;
 use crate::dialect::raw::RAW_ARGUMENTS;
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, PADDING, Start};
 use crate::eventstream::{write_event, write_exception};
@@ -357,6 +358,7 @@ impl Writer {
             }
         } else {
             self.crossing().lose_extras(extras, &|| "/choices/0".to_owned());
+            lose_end(finish, &mut self.losses);
             if let Some(given) = stop_fields(finish) {
                 fields.push(MODEL_FIELDS, given);
             }
@@ -378,6 +380,7 @@ impl Writer {
         } else {
             self.crossing().lose_extras(extras, &String::new);
         }
+        ending::lose_counts(OWN, total, &[ending::REASONING], &mut self.losses);
         self.event("metadata", out, |event| {
             usage::encode(total, event.key("usage"));
             if let Some(metrics) = metrics_of(&late) {

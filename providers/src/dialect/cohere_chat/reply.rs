@@ -7,6 +7,7 @@ use super::message::{self, CITATIONS, Fields, Piece, Said};
 use super::wire::{Crossing, MessageWire, OWN, ReplyWire, need, quoted, read};
 use super::{citation, logprobs, usage};
 use crate::chat::{ContentForm, Extras, PartKind};
+use crate::dialect::ending;
 use crate::json::{self, Array, Sheet};
 use crate::reply::{Choice, Finish, FinishReason};
 use crate::{ChatReply, Losses, Malformed, Text};
@@ -77,10 +78,7 @@ pub(super) fn encode_finish(finish: &Finish, held: Held, crossing: &mut Crossing
         reason => FINISH.iter().find(|(_, known)| *known == reason).map_or(COMPLETE, |(word, _)| word),
     };
     sheet.str("finish_reason", word);
-    if matches!(finish.reason, FinishReason::Other | FinishReason::Pause) {
-        let raw = finish.raw.as_ref().map(Text::to_plain).unwrap_or_default();
-        crossing.losses.push("/stop_reason", format!("cohere_chat has no finish reason `{raw}`"));
-    }
+    ending::lose_reason(OWN, finish, &ending::UNCOMMON, crossing.losses);
     if finish.stop_sequence.is_some() {
         crossing.lose("/stop_sequence");
     }
@@ -153,6 +151,7 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
     write_id(&reply.id, crossing.native, &mut sheet);
     let held = encode_message(choice, &mut crossing, sheet.key("message"));
     encode_finish(&choice.finish, held, &mut crossing, &mut sheet);
+    ending::lose_counts(OWN, reply.usage.as_ref(), &[ending::CACHE_WRITES], crossing.losses);
     if let Some(usage) = &reply.usage {
         usage::encode(usage, sheet.key("usage"));
     }

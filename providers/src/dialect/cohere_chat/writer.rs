@@ -9,6 +9,7 @@ use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{citation, error, logprobs, usage};
 use crate::chat::{Extras, Raw};
 use crate::dialect::Problem;
+use crate::dialect::ending;
 use crate::dialect::raw::RAW_ARGUMENTS;
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, PADDING, Start};
 use crate::json::{self, Sheet};
@@ -317,6 +318,7 @@ impl Writer {
         let (finish, end_extras) = self.end.take().unwrap_or_default();
         let held = Held { call: self.calls > 0, refusal: self.refused };
         let mut crossing = Crossing { native: self.native, losses: &mut self.losses };
+        ending::lose_counts(OWN, total, &[ending::CACHE_WRITES], crossing.losses);
         frame(out, "message-end", |event| {
             let mut delta = Sheet::new(event.key("delta"));
             encode_finish(&finish, held, &mut crossing, &mut delta);

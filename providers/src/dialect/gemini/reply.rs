@@ -8,6 +8,7 @@ use super::wire::{
 };
 use super::{grounding, logprobs, usage};
 use crate::chat::{Extras, Part, PartKind};
+use crate::dialect::ending;
 use crate::json::{self, Array, Object, Str};
 use crate::reply::{Choice, Finish, FinishReason};
 use crate::{ChatReply, Losses, Malformed, Text};
@@ -239,6 +240,7 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
         }
         array.end();
     }
+    ending::lose_counts(OWN, reply.usage.as_ref(), &[ending::CACHE_WRITES], crossing.losses);
     if let Some(usage) = &reply.usage {
         usage::encode(usage, object.key("usageMetadata"));
     }

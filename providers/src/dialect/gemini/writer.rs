@@ -10,6 +10,7 @@ use super::reply::{encode_finish, encode_measures, is_blocked};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, pointer_key};
 use super::{error, reply, usage};
 use crate::chat::{Extras, Part, PartKind, ToolCall};
+use crate::dialect::ending;
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, Start};
 use crate::framing::Framing;
@@ -232,6 +233,7 @@ impl Writer {
             }
             array.end();
         }
+        ending::lose_counts(OWN, usage, &[ending::CACHE_WRITES], &mut self.losses);
         if let Some(usage) = usage {
             usage::encode(usage, object.key("usageMetadata"));
         }

@@ -9,8 +9,9 @@ use crate::chat::{
     ContentForm, Extras, MaxTokens, Media, MediaSource, Message, Part, PartKind, Reasoning, ResponseFormat, Role,
     Sampling, Tool, ToolChoice, ToolKind, ToolResult,
 };
+use crate::dialect::ending;
 use crate::dialect::openai_responses::sibling;
-use crate::reply::{Choice, FinishReason, Usage};
+use crate::reply::{Choice, Finish, FinishReason, Usage};
 use crate::{ChatReply, ChatRequest, Dialect, Losses, Text};
 
 /// The tier that served a request: the same field in both of OpenAI's dialects.
@@ -29,6 +30,13 @@ const SCHEMA_NAME: &str = "response";
 
 /// OpenAI demands a file name beside inline bytes.
 const FILE_NAME: &str = "document";
+
+/// Notes why another dialect's reply ended, where there is no word for it here.
+pub(super) fn lose_end(finish: &Finish, losses: &mut Losses) {
+    let wordless = [FinishReason::Refusal, FinishReason::Pause, FinishReason::Other];
+    ending::lose_reason(Dialect::OpenAiChat, finish, &wordless, losses);
+    ending::lose_sequence(Dialect::OpenAiChat, finish, losses);
+}
 
 /// Carries over and keeps the account of what stays behind.
 #[derive(Debug)]
@@ -270,10 +278,7 @@ impl<'a> Crossing<'a> {
     fn choice(&mut self, from: &Choice) -> Choice {
         self.leave("", &from.extras);
         self.leave("", &from.message_extras);
-        if let FinishReason::Refusal | FinishReason::Pause | FinishReason::Other = from.finish.reason {
-            let raw = from.finish.raw.as_ref().map(Text::to_plain).unwrap_or_default();
-            self.losses.push("/stop_reason", format!("openai_chat has no finish reason `{raw}`"));
-        }
+        lose_end(&from.finish, self.losses);
         let (beside, parts) = if self.source == Dialect::OpenAiResponses {
             sibling::beside_message(&from.parts)
         } else {

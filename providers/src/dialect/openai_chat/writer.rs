@@ -4,7 +4,7 @@
 //! carries the gateway's own facts, and which one is the last depends on whether the client asked for usage.
 
 use super::content::IN_CONTENT;
-use super::crossing::SIGNATURE_OVER_CALLS_ONLY;
+use super::crossing::{SIGNATURE_OVER_CALLS_ONLY, lose_end};
 use super::error::encode_error;
 use super::message::{EXTRA_CONTENT, LEGACY, REASONING, encode_detail, encode_thought_signature};
 use super::reply::{ANNOTATIONS, encode_citations, encode_finish, encode_usage};
@@ -238,6 +238,9 @@ impl Writer {
     fn end(&mut self, choice: u32, finish: &Finish, extras: &Extras, out: &mut Vec<u8>) {
         self.flush(out);
         self.lose_foreign(extras);
+        if !self.own {
+            lose_end(finish, &mut self.losses);
+        }
         let mut held = Vec::with_capacity(self.prefix.len() + 64);
         self.begin(choice, b"", &mut held);
         let mut rest = Vec::new();

@@ -8,6 +8,7 @@ use super::spelling::overlay;
 use super::usage::{decode_usage, encode_usage};
 use super::wire::{Crossing, IncompleteWire, OWN, ReplyWire, need};
 use crate::chat::{Extras, Part, PartKind, Raw, SPELLING};
+use crate::dialect::ending;
 use crate::json::{self, Array, Sheet, decode, fields, object};
 use crate::reply::{Choice, Finish, FinishReason};
 use crate::{ChatReply, Losses, Malformed, Text};
@@ -340,6 +341,7 @@ fn state(echo: &Extras, finish: Option<&Finish>, crossing: &mut Crossing<'_>) ->
     let agrees = crossing.is_native() && (said.reason == reached.reason) && status.is_some();
     if !agrees {
         let (status, details) = status_of(reached, crossing);
+        ending::lose_sequence(OWN, reached, crossing.losses);
         state.push("status", json::raw(format!("\"{status}\"")));
         state.push("incomplete_details", details);
     }
