@@ -8,7 +8,7 @@ use bifrost_providers::event::{Fold, unfold};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::{ChatEvent, ChatReply, Dialect, Failure, Text};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::agent::{Ending, Step, Talk};
 use super::annex;
@@ -50,17 +50,25 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
 fn read_whole(served: &Served, source: Source) -> Result<ChatReply, Refusal> {
     match source {
         Source::Whole { reply: Some(mut reply), .. } => {
-            name_model(&mut reply.model, served);
+            introduce(&mut reply.id, &mut reply.model, served);
             Ok(*reply)
         }
         _ => Err(failed(served, Failure::new(FailureKind::Unreadable, "an answer of another kind than was asked for"))),
     }
 }
 
-/// Some dialects (Bedrock's) do not say which model answers; clients of the others are promised a name.
-fn name_model(model: &mut Text, served: &Served) {
+/// Where Amazon says what a reply is called.
+const AMAZON_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Replies of some dialects (Bedrock's) have neither an id, which is a header there, nor the model's name; clients of the others are
+/// promised both.
+fn introduce(id: &mut Text, model: &mut Text, served: &Served) {
     if model.is_empty() {
         *model = Text::from_plain(&served.model);
+    }
+    if id.is_empty() {
+        let given = served.headers.get(&AMAZON_REQUEST_ID).and_then(|id| id.to_str().ok());
+        *id = Text::from_plain(given.unwrap_or(&uuid::Uuid::new_v4().to_string()));
     }
 }
 
@@ -181,7 +189,7 @@ async fn live_turn(
     let mut take = |events: &mut Vec<ChatEvent>, stitch: &mut Stitch| {
         for mut event in events.drain(..) {
             if let ChatEvent::Start(start) = &mut event {
-                name_model(&mut start.model, &served);
+                introduce(&mut start.id, &mut start.model, &served);
             }
             fold.push(&event);
             stitch.event(event, |name| if talk.hides(name) { Sight::Hidden } else { Sight::Shown });

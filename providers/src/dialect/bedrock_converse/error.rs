@@ -46,6 +46,7 @@ const TYPES: &[(&str, u16, FailureKind)] = &[
 
 /// Exceptions that a stream may end with; official clients know no others.
 const IN_STREAMS: &[(&str, u16)] = &[
+    ("modelStreamErrorException", 424),
     ("validationException", 400),
     ("throttlingException", 429),
     ("serviceUnavailableException", 503),
@@ -86,7 +87,9 @@ pub(super) fn headers(problem: &Problem) -> HeaderMap {
 pub(super) fn encode_exception(problem: &Problem) -> (&'static str, Vec<u8>) {
     let status = problem.status.as_u16();
     let fallback = if problem.status.is_client_error() { "validationException" } else { "internalServerException" };
-    let name = IN_STREAMS.iter().find(|(_, code)| *code == status).map_or(fallback, |(name, _)| name);
+    let said = IN_STREAMS.iter().find(|(name, _)| *name == problem.kind);
+    let known = said.or_else(|| IN_STREAMS.iter().find(|(_, code)| *code == status));
+    let name = known.map_or(fallback, |(name, _)| name);
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.str("message", &message_of(problem));
@@ -95,7 +98,7 @@ pub(super) fn encode_exception(problem: &Problem) -> (&'static str, Vec<u8>) {
 }
 
 fn message_of(problem: &Problem) -> String {
-    let is_ours = TYPES.iter().any(|(name, ..)| *name == problem.kind);
+    let is_ours = TYPES.iter().any(|(name, ..)| name.eq_ignore_ascii_case(&problem.kind));
     if is_ours { problem.message.clone() } else { format!("{}: {}", problem.kind, problem.message) }
 }
 
@@ -146,7 +149,9 @@ pub(super) fn decode_exception(kind: &str, data: &[u8]) -> Failure {
     {
         (failure.kind, failure.status) = (kind_of(original), Some(original));
     }
-    failure.status.get_or_insert(StatusCode::INTERNAL_SERVER_ERROR);
+    // A model that failed in the middle is nobody's bad request, whatever number its exception has.
+    let fault = failure.status.filter(|status| failure.kind != FailureKind::Unavailable || status.is_server_error());
+    failure.status = Some(fault.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     failure
 }
 
@@ -219,6 +224,10 @@ mod tests {
             assert_eq!(kind, exception, "{status}");
             assert_eq!(decode_exception(kind, &payload).message, body["message"]);
         }
+        // What a provider of this dialect said is said again.
+        let said = Problem { kind: "modelStreamErrorException".into(), ..problem(500) };
+        assert_eq!(encode_exception(&said).0, "modelStreamErrorException");
+        assert_eq!(message_of(&said), "no \"money\" left");
     }
 
     #[test]
@@ -267,7 +276,7 @@ mod tests {
                 429,
                 "m: too many",
             ),
-            ("modelStreamErrorException", r#"{"message":"m"}"#, Unavailable, 424, "m"),
+            ("modelStreamErrorException", r#"{"message":"m"}"#, Unavailable, 500, "m"),
             ("somethingNewException", "", Unavailable, 500, "somethingNewException"),
         ] {
             let failure = decode_exception(name, data.as_bytes());

@@ -117,14 +117,13 @@ pub(super) fn encode(usage: Option<&Usage>, out: &mut Vec<u8>) {
     }
     // The longest first, as the service has them.
     let details = [("1h", usage.cache_write_1h), ("5m", usage.cache_write_5m)];
-    if details.iter().any(|(_, count)| count.is_some()) {
+    let written = details.map(|(ttl, count)| (ttl, count.unwrap_or(0)));
+    if written.iter().any(|(_, count)| *count > 0) {
         let mut array = Array::new(object.key("cacheDetails"));
-        for (ttl, count) in details {
-            if let Some(count) = count {
-                let mut detail = Object::new(array.item());
-                detail.str("ttl", ttl).number("inputTokens", count);
-                detail.end();
-            }
+        for (ttl, count) in written.into_iter().filter(|(_, count)| *count > 0) {
+            let mut detail = Object::new(array.item());
+            detail.str("ttl", ttl).number("inputTokens", count);
+            detail.end();
         }
         array.end();
     }
