@@ -285,6 +285,13 @@ const ROWS: &[Row] = &[
         key_env: &["NEBIUS_API_KEY"],
         ..OPENAI_ALIKE
     },
+    // https://huggingface.co/docs/inference-providers: a router to the providers behind it, which a model may name (`model:groq`).
+    Row {
+        name: "huggingface",
+        base_url: "https://router.huggingface.co",
+        key_env: &["HF_TOKEN", "HUGGINGFACE_API_KEY"],
+        ..OPENAI_ALIKE
+    },
     // https://docs.parasail.io
     Row { name: "parasail", base_url: "https://api.parasail.io", key_env: &["PARASAIL_API_KEY"], ..OPENAI_ALIKE },
     // https://docs.ollama.com/openai

@@ -24,6 +24,11 @@ const FAMILIES: [(Family, &str, &[&str]); 7] = [
 ];
 
 impl Family {
+    /// As configuration names it.
+    pub fn name(self) -> &'static str {
+        FAMILIES.iter().find(|(family, ..)| *family == self).map_or("", |(_, name, _)| name)
+    }
+
     /// By the name that configuration has for it.
     pub fn named(name: &str) -> Option<Self> {
         FAMILIES.iter().find(|(_, of, _)| *of == name).map(|(family, ..)| *family)

@@ -31,6 +31,27 @@ pub enum Quirk {
     AnthropicVersionInBody(&'static str),
 }
 
+impl Quirk {
+    /// What it means for a request, in a sentence for the documents.
+    pub fn says(self) -> String {
+        match self {
+            Self::MaxTokensLegacy => "The output limit is called `max_tokens`.".to_owned(),
+            Self::MaxCompletionTokens => {
+                "An output limit from another dialect is called `max_completion_tokens`.".to_owned()
+            }
+            Self::NoStreamOptions => "`stream_options` are left out; usage comes unasked.".to_owned(),
+            Self::NoReasoningInput => "Reasoning in the history is left out, and the loss is told.".to_owned(),
+            Self::RandomSeed => "`seed` is called `random_seed`.".to_owned(),
+            Self::AnyForRequired => "`tool_choice: \"required\"` is called `\"any\"`.".to_owned(),
+            Self::ToolCallIdNineAlnum => "Ids of tool calls are made of nine letters and digits.".to_owned(),
+            Self::DeveloperAsSystem => "The role `developer` becomes `system`.".to_owned(),
+            Self::AnthropicVersionInBody(version) => {
+                format!("The model stands in the URL alone, and the body says `anthropic_version: {version}`.")
+            }
+        }
+    }
+}
+
 /// Bends a request to a provider's deviations, in the order of the list.
 ///
 /// Clears [`ChatRequest::include_usage`] under [`Quirk::NoStreamOptions`]: what the *caller* asked for must be read before.

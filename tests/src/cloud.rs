@@ -1,6 +1,7 @@
 //! A cloud, as far as it matters here: anything over HTTP on 127.0.0.1, answered by a function and remembered.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use crate::OrFail as _;
@@ -54,6 +57,20 @@ impl Cloud {
         Self { address, seen }
     }
 
+    /// The URL of an HTTP proxy that brings everybody here, whatever name they ask for.
+    pub async fn tunnel(&self) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.or_fail("starting a proxy");
+        let url = format!("http://{}", listener.local_addr().or_fail("an address"));
+        let target = self.address;
+        TaskTracker::new().spawn(async move {
+            let tunnels = TaskTracker::new();
+            while let Ok((client, _)) = listener.accept().await {
+                tunnels.spawn(dig(client, target));
+            }
+        });
+        url
+    }
+
     /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -68,6 +85,18 @@ impl Cloud {
     pub fn seen_at(&self, part: &str) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| seen.path.contains(part)).collect()
     }
+}
+
+async fn dig(mut client: TcpStream, target: SocketAddr) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    if head.starts_with(b"CONNECT ") {
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        tokio::io::copy_bidirectional(&mut client, &mut TcpStream::connect(target).await?).await?;
+    }
+    Ok(())
 }
 
 async fn respond(

@@ -5,6 +5,8 @@ mod agent;
 #[cfg(test)]
 mod clouds;
 #[cfg(test)]
+mod custom;
+#[cfg(test)]
 mod direct;
 #[cfg(test)]
 mod documents;

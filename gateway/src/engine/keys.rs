@@ -32,9 +32,11 @@ pub struct Keys<'a> {
 impl OwnKey {
     /// What this request brought, where callers may and it does not say otherwise (`x-bf-direct-key: false`).
     pub fn of(ask: &Ask, state: &State) -> Option<Self> {
-        let declined =
-            ask::text(&ask.headers, &names::DIRECT_KEY).is_some_and(|said| said.eq_ignore_ascii_case("false"));
-        if !state.direct_keys || declined {
+        if !state.direct_keys {
+            return None;
+        }
+        let said = ask::text(&ask.headers, &names::DIRECT_KEY);
+        if said.is_some_and(|said| said.eq_ignore_ascii_case("false")) {
             return None;
         }
         let key = ask::credentials(&ask.headers).brought(&state.keyring)?.into();
@@ -44,8 +46,10 @@ impl OwnKey {
 
     /// As a key of this target; `None` for fallbacks to other providers, whose key it is not.
     pub fn at(plan: &Plan, target: &Target, upstream: &ProviderState) -> Result<Option<Brought>, Refusal> {
-        let meant = plan.targets.first().is_some_and(|primary| primary.provider == target.provider);
-        let Some(own) = plan.own_key.as_ref().filter(|_| meant) else { return Ok(None) };
+        let Some(own) = &plan.own_key else { return Ok(None) };
+        if plan.targets.first().is_none_or(|primary| primary.provider != target.provider) {
+            return Ok(None);
+        }
         upstream.brought(&own.key, own.azure_endpoint.as_deref()).map(Some).map_err(|why| refused(&why))
     }
 

@@ -90,7 +90,7 @@ fn editors_accept_former_names() {
     assert!(!validator.is_valid(&serde_json::json!({"clinet": {}})));
 }
 
-fn current(path: &str, expected: &str) {
+pub(crate) fn current(path: &str, expected: &str) {
     let committed = std::fs::read_to_string(repository(path)).unwrap_or_default();
     if committed != expected {
         let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join(path.rsplit('/').next().unwrap());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
 mod docs;
+mod providers;
 mod refused;
 
 use std::path::{Path, PathBuf};

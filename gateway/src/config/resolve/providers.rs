@@ -25,7 +25,7 @@ enum Credential {
 
 /// Every provider name that means something by itself (contract of `config.json`, "Known names").
 #[rustfmt::skip]
-const KNOWN: [(&str, Credential); 34] = {
+const KNOWN: [(&str, Credential); 35] = {
     use Credential::{Block, Key, Own};
     [
         ("openai", Key), ("anthropic", Key), ("azure", Block), ("bedrock", Block), ("bedrock_mantle", Block), ("vertex", Block),
@@ -33,7 +33,7 @@ const KNOWN: [(&str, Credential); 34] = {
         ("cerebras", Key), ("openrouter", Key), ("parasail", Key), ("perplexity", Key), ("nebius", Key), ("xai", Key),
         ("deepseek", Key), ("fireworks", Key), ("huggingface", Key), ("replicate", Key), ("elevenlabs", Key),
         ("deepgram", Key), ("runway", Key), ("runware", Key), ("sarvam", Key), ("opencode-go", Key), ("opencode-zen", Key),
-        ("wafer", Key), ("github-copilot", Key), ("databricks", Key), ("typesafe", Key),
+        ("together", Key), ("wafer", Key), ("github-copilot", Key), ("databricks", Key), ("typesafe", Key),
     ]
 };
 
@@ -197,4 +197,18 @@ fn credential(provider: &str) -> Option<Credential> {
 
 fn path_overrides(custom: &CustomProvider) -> Vec<(String, String)> {
     custom.request_path_overrides.iter().map(|(request, path)| (request.clone(), path.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bifrost_providers::catalog;
+
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_catalog_may_be_configured() {
+        for row in catalog::rows() {
+            assert!(credential(row.name).is_some(), "{}", row.name);
+        }
+    }
 }
