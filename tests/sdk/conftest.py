@@ -7,10 +7,14 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
+import tempfile
+import types
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 
 def fixtures_binary() -> str:
@@ -66,3 +70,28 @@ def anthropic_fixture():
     fixture = Fixture("provider", "--style", "anthropic")
     yield fixture
     fixture.stop()
+
+
+@pytest.fixture(scope="session")
+def world():
+    """Scripted providers, real tool servers, and the real gateway between them (`gateway/world.mjs`).
+
+    `world.gateway` (URL), `world.files` (the folder of the file tools), `world.endless` (the URL of a talkative provider).
+    """
+    clock = pathlib.Path(sys.executable).parent / "mcp-server-time"
+    with tempfile.TemporaryFile(mode="w+") as said:
+        process = subprocess.Popen(
+            ["node", HERE / "gateway" / "world.mjs"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env={"MCP_SERVER_TIME": str(clock), **os.environ},
+        )
+        line = process.stdout.readline()
+        if not line:
+            said.seek(0)
+            pytest.exit(f"the world of the gateway tests did not start:\n{said.read()}", 2)
+        yield types.SimpleNamespace(**json.loads(line))
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0, "the gateway did not stop in order"

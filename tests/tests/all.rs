@@ -37,4 +37,6 @@ mod stop;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
+mod switch;
+#[cfg(test)]
 mod tidy;

@@ -31,15 +31,16 @@ export async function startWorld() {
   await writeFile(join(folder, "note.txt"), SECRET);
   const endless = await startEndless();
   try {
-    const [openai, anthropic, web, events] = await Promise.all([
-      announced(children, FIXTURES, ["provider", "--style", "openai", "--parent"]),
-      announced(children, FIXTURES, ["provider", "--style", "anthropic", "--parent"]),
+    const provider = (style) => announced(children, FIXTURES, ["provider", "--style", style, "--parent"]);
+    const [openai, anthropic, gemini, web, events] = await Promise.all([
+      ...["openai", "anthropic", "gemini"].map(provider),
       announced(children, "node", everything("streamableHttp")),
       announced(children, "node", everything("sse")),
     ]);
     const environment = {
       OPENAI_UPSTREAM: openai,
       ANTHROPIC_UPSTREAM: anthropic,
+      GEMINI_UPSTREAM: gemini,
       ENDLESS_UPSTREAM: endless.url,
       EVERYTHING_HTTP: `${web}/mcp`,
       EVERYTHING_SSE: `${events}/sse`,
