@@ -151,7 +151,7 @@ fn aim(plan: &mut Plan, scan: &Scan, grant: &mut Grant) -> Result<(), Refusal> {
     }
     demand_chat(plan.ask.dialect, scan)?;
     route(plan, scan)?;
-    offer_tools(plan, scan, grant)
+    if plan.ask.with_tools { offer_tools(plan, scan, grant) } else { Ok(()) }
 }
 
 fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {

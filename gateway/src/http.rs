@@ -87,6 +87,9 @@ impl Surface {
             let permission = self.engine.state().cors.permission(&origin);
             return permission.unwrap_or_else(|| error::foreign(&self.engine, &request));
         }
+        if routes::is_passthrough(request.uri().path()) {
+            return error::closed(&engine, request).await;
+        }
         if let Found::OtherMethod { allowed, .. } = found {
             return error::other_method(&engine, request, &allowed).await;
         }

@@ -224,3 +224,20 @@ fn the_gateways_own_items_become_calls_and_results() {
     assert_eq!((&result["content"], &result["tool_use_id"]), (&json!("text of a"), &json!("mcp_1")));
     assert_eq!(losses.iter().map(|loss| loss.pointer.as_str()).collect::<Vec<_>>(), ["/input/6"]);
 }
+
+/// One turn of a model called the gateway's tools and the client's: all calls stand before all results.
+#[test]
+fn calls_of_one_turn_stand_before_their_results() {
+    let done = |id: &str| match (McpCall { id: id.into(), ..call() }).part(&McpOutcome::Output("x".into())).kind {
+        PartKind::Foreign(_, raw) => serde_json::from_str::<Value>(raw.get()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let request = json!({"model":"m","input":[{"role":"user","content":"q"},
+        {"type":"function_call","call_id":"mine","name":"f","arguments":"{}"}, done("mcp_1"), done("mcp_2"),
+        {"type":"function_call_output","call_id":"mine","output":"y"}, done("mcp_3")]});
+    let mut chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
+    settle_history(&mut chat, |_, name| Some(name.clone()));
+    use Role::{Assistant as A, Tool as T, User as U};
+    let roles: Vec<Role> = chat.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [U, A, A, A, T, T, T, A, T]);
+}

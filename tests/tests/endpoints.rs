@@ -173,3 +173,19 @@ async fn embeddings_are_had_of_providers_that_speak_otherwise() {
     assert_eq!(ranked.status, 200, "{}", ranked.text());
     assert_eq!(ranked.json()["results"].as_array().unwrap().len(), 1, "{}", ranked.text());
 }
+
+#[tokio::test]
+async fn a_passthrough_passes_what_a_model_does_and_nothing_else() {
+    let gateway = Gateway::both().tool("demo", "demo").await;
+    let chat = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "[say: Hi]"}]});
+    let answer = ask(&gateway, "/openai_passthrough/v1/chat/completions", &chat).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "Hi", "{}", answer.text());
+    assert_eq!(last_sent(&gateway, "openai").1, chat.to_string().into_bytes(), "no tools are added");
+    let chat = json!({"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "[say: Hi]"}]});
+    let answer = ask(&gateway, "/anthropic_passthrough/v1/messages", &chat).await;
+    assert_eq!(answer.json()["content"][0]["text"], "Hi", "{}", answer.text());
+    for path in ["/openai_passthrough/v1/models", "/openai_passthrough/v1/files", "/anthropic_passthrough/v1/x"] {
+        assert_eq!(gateway.get(path, &[]).await.status, 403, "{path}");
+        assert_eq!(ask(&gateway, path, &chat).await.status, 403, "{path}");
+    }
+}

@@ -144,7 +144,6 @@ async fn system_text_stop_sequences_and_limits_cross() {
         assert_eq!(cell.told(&gateway, &chat).await.text, "As told.", "{cell:?}");
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
-        let config = &asked["generationConfig"];
         let settings = asked.get("generationConfig").unwrap_or(&asked);
         let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"];
         let limit = limits.iter().find_map(|name| settings.get(name)).unwrap();

@@ -47,6 +47,8 @@ pub struct Ask {
     pub framing: Framing,
     /// The provider of an unprefixed model on this route (`/openai`, `/anthropic`), if the route names one.
     pub default_provider: Option<&'static str>,
+    /// May the gateway's tools be offered?
+    pub with_tools: bool,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// What the gateway reads of the body; the fault, where it is no request at all.

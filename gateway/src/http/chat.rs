@@ -40,9 +40,10 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     let explains = route.serves == Serves::Explain;
     let dialect = if explains { spoken(dialect, &body) } else { dialect };
     let endpoint = Endpoint::chat(dialect);
-    let default_provider = route.default_provider;
+    let Route { default_provider, with_tools, .. } = route;
     let request_id = arrival.request_id;
-    let ask = Ask { endpoint, dialect, framing, default_provider, request_id, scan, headers: head.headers, body };
+    let headers = head.headers;
+    let ask = Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, request_id };
     if explains {
         return respond(explain(engine, admitted, ask));
     }

@@ -48,6 +48,14 @@ pub async fn no_such_route(engine: State<Arc<Engine>>, request: Request) -> Resp
     misdirected(&engine, &refusal, &head, body).await
 }
 
+/// What a passthrough does not pass.
+pub async fn closed(engine: &Arc<Engine>, request: http::Request<Incoming>) -> Response {
+    let (head, body) = request.into_parts();
+    let message = format!("{} {} is not passed on: only what a model does is", head.method, head.uri.path());
+    let refusal = Refusal::Http { status: StatusCode::FORBIDDEN, kind: "permission_error", message };
+    misdirected(engine, &refusal, &head, body).await
+}
+
 /// A path of the table, asked in a way that it does not answer.
 pub async fn other_method(
     engine: &Arc<Engine>,

@@ -39,7 +39,9 @@ pub async fn answer(
     let (body, scan, paper) = read(&route, &head.headers, body);
     let Route { dialect, default_provider, .. } = route;
     let framing = dialect.framing();
-    let ask = Ask { endpoint, dialect, framing, default_provider, request_id, scan, headers: head.headers, body };
+    let headers = head.headers;
+    let with_tools = false;
+    let ask = Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, request_id };
     if endpoint == Endpoint::Completions && admitted.state.text_over_chat {
         return chat::served(engine, admitted, ask).await;
     }

@@ -23,6 +23,8 @@ pub struct Route {
     pub named: Option<String>,
     /// The path below a provider's base URL that stands for this one.
     pub upstream: String,
+    /// Are the gateway's tools offered here?
+    pub with_tools: bool,
 }
 
 /// What a row serves.
@@ -53,6 +55,7 @@ pub enum Found {
 }
 
 /// Where a family of routes stands.
+#[derive(Clone, Copy)]
 struct Mount {
     path: &'static str,
     rows: &'static [Row],
@@ -60,6 +63,8 @@ struct Mount {
     default_provider: Option<&'static str>,
     /// The version of the API, as it stands in a provider's paths.
     version: &'static str,
+    /// A request goes as it came: without the gateway's tools, and to nothing but the operations listed.
+    plain: bool,
 }
 
 /// One route of a family, below its mount.
@@ -203,32 +208,61 @@ const MOUNTS: &[Mount] = &[
     genai("/genai/v1beta", "/v1beta"),
     genai("/genai/v1", "/v1"),
     genai("/genai/upload/v1beta", "/upload/v1beta"),
-    Mount { path: "/bedrock", rows: BEDROCK, dialect: BedrockConverse, default_provider: Some("bedrock"), version: "" },
+    Mount {
+        path: "/bedrock",
+        rows: BEDROCK,
+        dialect: BedrockConverse,
+        default_provider: Some("bedrock"),
+        version: "",
+        plain: false,
+    },
     cohere("/cohere/v2", "/v2", COHERE),
     cohere("/cohere/v1", "/v1", COHERE_V1),
+];
+
+/// What a provider's own client sends, passed on as it came: the same keys, queues, accounts and log, and nothing added.
+const PASSTHROUGH: &[Mount] = &[
+    plain(openai("/openai_passthrough/v1", Some("openai"))),
+    plain(openai("/openai_passthrough", Some("openai"))),
+    plain(azure_deployments("/azure_passthrough/openai/deployments")),
+    plain(openai("/azure_passthrough/openai/v1", Some("azure"))),
+    plain(anthropic("/anthropic_passthrough/v1", Some("anthropic"))),
+    plain(genai("/genai_passthrough/v1beta", "/v1beta")),
+    plain(genai("/genai_passthrough/v1", "/v1")),
 ];
 
 /// One base URL for every SDK.
 const SETS: &[&str] = &["/litellm", "/langchain", "/pydanticai"];
 
 const fn openai(path: &'static str, default_provider: Option<&'static str>) -> Mount {
-    Mount { path, rows: OPENAI, dialect: OpenAiChat, default_provider, version: "/v1" }
+    Mount { path, rows: OPENAI, dialect: OpenAiChat, default_provider, version: "/v1", plain: false }
 }
 
 const fn azure_deployments(path: &'static str) -> Mount {
-    Mount { path, rows: AZURE_DEPLOYMENTS, dialect: OpenAiChat, default_provider: Some("azure"), version: "" }
+    Mount {
+        path,
+        rows: AZURE_DEPLOYMENTS,
+        dialect: OpenAiChat,
+        default_provider: Some("azure"),
+        version: "",
+        plain: false,
+    }
 }
 
 const fn anthropic(path: &'static str, default_provider: Option<&'static str>) -> Mount {
-    Mount { path, rows: ANTHROPIC, dialect: AnthropicMessages, default_provider, version: "/v1" }
+    Mount { path, rows: ANTHROPIC, dialect: AnthropicMessages, default_provider, version: "/v1", plain: false }
 }
 
 const fn genai(path: &'static str, version: &'static str) -> Mount {
-    Mount { path, rows: GENAI, dialect: Gemini, default_provider: Some("gemini"), version }
+    Mount { path, rows: GENAI, dialect: Gemini, default_provider: Some("gemini"), version, plain: false }
 }
 
 const fn cohere(path: &'static str, version: &'static str, rows: &'static [Row]) -> Mount {
-    Mount { path, rows, dialect: CohereChat, default_provider: Some("cohere"), version }
+    Mount { path, rows, dialect: CohereChat, default_provider: Some("cohere"), version, plain: false }
+}
+
+const fn plain(mount: Mount) -> Mount {
+    Mount { plain: true, ..mount }
 }
 
 const fn chat(dialect: Dialect) -> Serves {
@@ -250,7 +284,7 @@ const fn get(path: Path, serves: Serves) -> Row {
 /// Looks a request up.
 pub fn find(method: &Method, path: &str) -> Found {
     let mut other = Found::Nothing;
-    for Fit { name, mount, row, named, rest } in fitting(path) {
+    for Fit { name, mount, row, named, rest } in fitting(path).filter(Fit::is_open) {
         let Ok(named) = percent_decode_str(named).decode_utf8() else { continue };
         if row.method == *method {
             let named = (!named.is_empty()).then(|| named.into_owned());
@@ -259,7 +293,9 @@ pub fn find(method: &Method, path: &str) -> Found {
                 Serves::Verbatim(_) => format!("{}{rest}", mount.version),
                 _ => String::new(),
             };
-            return Found::Route(Route { name, serves: row.serves, dialect, default_provider, named, upstream });
+            let with_tools = !mount.plain;
+            let serves = row.serves;
+            return Found::Route(Route { name, serves, dialect, default_provider, named, upstream, with_tools });
         }
         match &mut other {
             Found::OtherMethod { allowed, .. } => allowed.push(row.method.clone()),
@@ -284,7 +320,7 @@ pub struct Listed {
 
 /// Every route outside the sets, in the order in which they are looked up.
 pub fn listed() -> impl Iterator<Item = Listed> {
-    ROOT.iter().chain(MOUNTS).flat_map(|mount| {
+    ROOT.iter().chain(MOUNTS).chain(PASSTHROUGH).flat_map(|mount| {
         mount.rows.iter().map(|row| Listed {
             mount: mount.path,
             dialect: mount.dialect,
@@ -314,6 +350,19 @@ struct Fit<'p> {
     rest: &'p str,
 }
 
+impl Fit<'_> {
+    /// A passthrough is for what a model does.
+    fn is_open(&self) -> bool {
+        let of_a_model = matches!(self.row.serves, Serves::Chat { .. } | Serves::Order(_));
+        !self.mount.plain || of_a_model
+    }
+}
+
+/// Does a path stand below a passthrough, where nothing but the table's operations may be asked?
+pub fn is_passthrough(path: &str) -> bool {
+    PASSTHROUGH.iter().any(|mount| path.strip_prefix(mount.path).is_some_and(|rest| rest.starts_with('/')))
+}
+
 fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
     let (set, rest, mounts) = set_of(path);
     let mounts = mounts.into_iter().flatten();
@@ -331,6 +380,7 @@ fn set_of(path: &str) -> (&'static str, &str, [&'static [Mount]; 2]) {
     let inside = SETS.iter().find_map(|set| Some((*set, path.strip_prefix(set)?)));
     match inside.filter(|(_, rest)| rest.starts_with('/')) {
         Some((set, rest)) => (set, rest, [MOUNTS, SET_ROOT]),
+        None if is_passthrough(path) => ("", path, [PASSTHROUGH, &[]]),
         None => ("", path, [ROOT, MOUNTS]),
     }
 }

@@ -217,8 +217,10 @@ pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> 
     let mut kept = Vec::with_capacity(request.messages.len());
     let mut asked: Vec<ToolCall> = Vec::new();
     let mut ran: Vec<Text> = Vec::new();
+    let mut results = Results::default();
     for message in std::mem::take(&mut request.messages) {
         let Some((kind, item)) = KINDS.iter().find_map(|kind| Some((*kind, item_of(&message, kind)?))) else {
+            results.before(&message, &mut kept);
             kept.push(message);
             continue;
         };
@@ -227,7 +229,9 @@ pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> 
         match (kind, known) {
             (CALL, Some(name)) => {
                 ran.extend(text("approval_request_id"));
-                kept.extend(call_and_result(&item, name, &message));
+                let [call, result] = call_and_result(&item, name, &message);
+                kept.push(call);
+                results.take(result, &mut kept);
             }
             (REQUEST, Some(name)) => asked.push(call(&item, name)),
             (RESPONSE, _) if answered(&item, &asked).is_some() => settled.answered.extend(answered(&item, &asked)),
@@ -239,10 +243,39 @@ pub fn settle_history(request: &mut ChatRequest, tool: impl Fn(&Text, &Text) -> 
         }
         settled.changed = true;
     }
+    results.put_back(&mut kept);
     request.messages = kept;
     // What ran in an earlier turn is not run again.
     settled.answered.retain(|(call, _)| !ran.contains(&call.id));
     settled
+}
+
+/// Results of calls that stand beside calls of the client's own: one turn of a model, whose results belong behind all of it.
+#[derive(Default)]
+struct Results {
+    /// Is a call of the client's still without its result?
+    open: bool,
+    owed: Vec<Message>,
+}
+
+impl Results {
+    fn take(&mut self, result: Message, kept: &mut Vec<Message>) {
+        if self.open { self.owed.push(result) } else { kept.push(result) }
+    }
+
+    /// Sees to the order before another message.
+    fn before(&mut self, message: &Message, kept: &mut Vec<Message>) {
+        if message.role != Role::Assistant {
+            self.put_back(kept);
+        } else if message.parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall(_))) {
+            self.open = true;
+        }
+    }
+
+    fn put_back(&mut self, kept: &mut Vec<Message>) {
+        kept.append(&mut self.owed);
+        self.open = false;
+    }
 }
 
 const LIST: &str = "mcp_list_tools";
