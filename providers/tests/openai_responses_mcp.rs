@@ -114,7 +114,7 @@ fn a_call_of_the_gateways_own_is_shown_step_by_step() {
     );
     assert_eq!(
         output[0]["tools"],
-        json!([{"name":"read","description":"Reads","input_schema":{"type":"object"},"annotations":null}])
+        json!([{"name":"read","description":"Reads","input_schema":{"type":"object"}}])
     );
     // The same items in a reply that comes whole, and in one that is folded from the stream.
     let mut reply = claude();

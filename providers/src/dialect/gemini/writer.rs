@@ -296,6 +296,10 @@ impl Writer {
             }
             let mut candidate = Vec::new();
             let mut object = Object::new(&mut candidate);
+            if !self.native {
+                // As Google's own streams end. A chat of the JavaScript SDK forgets a turn in which any event is without content.
+                object.raw("content", r#"{"parts":[{"text":""}],"role":"model"}"#);
+            }
             let mut crossing = Crossing { native: self.native, losses: &mut self.losses };
             encode_finish(&finish, self.refused.contains(&choice), &mut crossing, &mut object);
             object.number("index", choice.into());

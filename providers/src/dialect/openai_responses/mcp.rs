@@ -162,11 +162,10 @@ impl McpTools {
         for tool in self.tools.iter().filter(|_| listed) {
             let mut sheet = Sheet::new(tools.item());
             sheet.text("name", &tool.name).optional_text("description", tool.description.as_ref());
-            sheet.raw("input_schema", tool.input_schema.get()).raw("annotations", "null");
+            sheet.raw("input_schema", tool.input_schema.get());
             sheet.end();
         }
         tools.end();
-        item.raw("error", "null");
         item.end();
         written(out)
     }
