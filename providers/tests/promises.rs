@@ -6,6 +6,7 @@ mod crossing;
 #[path = "support/fold.rs"]
 mod fold;
 
+use bifrost_providers::chat::{PartKind, ToolCall};
 use bifrost_providers::{ChatReply, Dialect, Losses};
 use crossing::{read, write};
 use fold::fold;
@@ -109,4 +110,22 @@ fn anth_redacted_thinking_verbatim() {
     assert_eq!(told(&decoded, Dialect::AnthropicMessages)["content"][0], block);
     let events = bifrost_providers::event::unfold(&decoded);
     assert!(write(codec, &events).contains(r#""data":"EmwKAhgB+/==""#));
+}
+
+/// Found by fuzzing: the arguments that Bedrock streamed stood in its own whole reply as they were.
+#[test]
+fn arguments_that_are_no_json_leave_every_reply_readable() {
+    let call = |arguments: &str| {
+        PartKind::ToolCall(ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.into(), custom: false })
+    };
+    let mut reply = completion(&json!({"role": "assistant", "content": "a"}), "tool_calls");
+    for dialect in [Dialect::BedrockConverse, Dialect::AnthropicMessages, Dialect::Gemini, Dialect::CohereChat] {
+        reply.source = dialect;
+        for arguments in ["}", "{", "{} {}", "[1]", "1", "nul", ""] {
+            reply.choices[0].parts = vec![call(arguments).into()];
+            let written = dialect.codec().encode_reply(&reply, None, &mut Losses::default());
+            let text = String::from_utf8_lossy(&written);
+            assert!(serde_json::from_slice::<Value>(&written).is_ok(), "{arguments}: {text}");
+        }
+    }
 }

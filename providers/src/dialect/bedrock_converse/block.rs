@@ -323,11 +323,13 @@ fn encode_tool_use(call: &ToolCall, part: &Part, place: Place<'_>, crossing: &mu
     let mut object = Object::new(union.key("toolUse"));
     write_id(&call.id, crossing, &mut object);
     object.text("name", &call.name);
+    let plain = call.arguments.to_plain();
+    // No object, and yet this dialect's own. What a model streams need not be JSON at all.
+    let own = || serde_json::from_str::<&RawValue>(&plain).ok().filter(|_| crossing.native && !call.custom);
     if let Some(input) = arguments_object(&call.arguments, call.custom) {
         object.raw("input", input.get());
-    } else if crossing.native && !call.custom {
-        // No object, and yet this dialect's own.
-        object.raw("input", &call.arguments.to_plain());
+    } else if let Some(input) = own() {
+        object.raw("input", input.get());
     } else {
         crossing.losses.push(place(), "the arguments are not a JSON object; they stand in `_raw_arguments`");
         let mut wrapped = Object::new(object.key("input"));
