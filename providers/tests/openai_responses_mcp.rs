@@ -112,10 +112,7 @@ fn a_call_of_the_gateways_own_is_shown_step_by_step() {
         json!({"type":"mcp_call","id":"mcp_1","server_label":"files","name":"read","arguments":"{\"path\":\"a\"}",
             "status":"completed","approval_request_id":null,"output":"text of a","error":null})
     );
-    assert_eq!(
-        output[0]["tools"],
-        json!([{"name":"read","description":"Reads","input_schema":{"type":"object"}}])
-    );
+    assert_eq!(output[0]["tools"], json!([{"name":"read","description":"Reads","input_schema":{"type":"object"}}]));
     // The same items in a reply that comes whole, and in one that is folded from the stream.
     let mut reply = claude();
     let parts = [tools().part(), call.part(&McpOutcome::Output("text of a".into()))];
@@ -228,6 +225,7 @@ fn the_gateways_own_items_become_calls_and_results() {
 /// One turn of a model called the gateway's tools and the client's: all calls stand before all results.
 #[test]
 fn calls_of_one_turn_stand_before_their_results() {
+    use Role::{Assistant as A, Tool as T, User as U};
     let done = |id: &str| match (McpCall { id: id.into(), ..call() }).part(&McpOutcome::Output("x".into())).kind {
         PartKind::Foreign(_, raw) => serde_json::from_str::<Value>(raw.get()).unwrap(),
         other => panic!("{other:?}"),
@@ -237,7 +235,6 @@ fn calls_of_one_turn_stand_before_their_results() {
         {"type":"function_call_output","call_id":"mine","output":"y"}, done("mcp_3")]});
     let mut chat = CODEC.decode_request(request.to_string().as_bytes()).unwrap();
     settle_history(&mut chat, |_, name| Some(name.clone()));
-    use Role::{Assistant as A, Tool as T, User as U};
     let roles: Vec<Role> = chat.messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [U, A, A, A, T, T, T, A, T]);
 }

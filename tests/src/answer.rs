@@ -73,15 +73,15 @@ impl Answer {
 
     /// The error, in exactly the shape that a client of the dialect understands: a whole body, or a stream's last event.
     pub fn fault(&self) -> Fault {
-        let (name, value) = if self.is_stream() {
+        let (place, value) = if self.is_stream() {
             let last = self.events().pop().or_fail("an error event");
-            (Some(last.name), serde_json::from_str(&last.data).or_fail("an error event's data"))
+            (Place::Event(last.name), serde_json::from_str(&last.data).or_fail("an error event's data"))
         } else {
             assert!(self.status >= 400, "no error: {} {}", self.status, self.text());
             assert_eq!(self.header("content-type"), "application/json");
-            (None, self.json())
+            (Place::Body, self.json())
         };
-        fault(self.style, name, &value)
+        fault(self.style, &place, &value)
     }
 
     /// The events of a stream, comments left out. An unfinished last event fails the test.
@@ -106,15 +106,22 @@ impl Answer {
     }
 }
 
-/// Reads an error: `name` is that of its event, if it is one.
-fn fault(style: Style, name: Option<Option<String>>, value: &Value) -> Fault {
+/// Where an error stands.
+enum Place {
+    Body,
+    /// In an event, which may have a name.
+    Event(Option<String>),
+}
+
+/// Reads an error.
+fn fault(style: Style, place: &Place, value: &Value) -> Fault {
     let error = &value["error"];
     let (expected, kind, message) = match style {
         Style::Anthropic => {
             assert_eq!(value["type"], "error", "{value}");
             (Some("error"), &error["type"], &error["message"])
         }
-        Style::Responses if name.is_some() => {
+        Style::Responses if matches!(place, Place::Event(_)) => {
             assert!(value["type"] == "error" && value["sequence_number"].is_u64(), "{value}");
             // OpenAI's documents have the fields in the event, its servers have them in an object within.
             let error = if error.is_object() { error } else { value };
@@ -134,7 +141,7 @@ fn fault(style: Style, name: Option<Option<String>>, value: &Value) -> Fault {
         }
         other => return None.or_fail(&format!("a reader of {other:?}'s errors")),
     };
-    if let Some(name) = name {
+    if let Place::Event(name) = place {
         assert_eq!(name.as_deref(), expected, "the name of the error event");
     }
     let text = |field: &Value| field.as_str().or_fail(&format!("kind and message of {value}")).to_owned();

@@ -70,10 +70,9 @@ impl Cell {
     /// The client dialect's word of these two; where it is another dialect, its own for the same.
     pub fn word(self, openai: &'static str, anthropic: &'static str) -> &'static str {
         match (self.client, openai) {
-            (Style::OpenAi, _) => openai,
             (Style::Responses, "stop" | "tool_calls") => "completed",
             (Style::Responses, "length") => "max_output_tokens",
-            (Style::Responses, _) => openai,
+            (Style::OpenAi | Style::Responses, _) => openai,
             (Style::Gemini, "stop" | "tool_calls") => "STOP",
             (Style::Gemini, "length") => "MAX_TOKENS",
             (Style::Gemini, "request_timed_out") => "DEADLINE_EXCEEDED",

@@ -40,8 +40,7 @@ fn the_table_of_routes_is_current() {
 fn routes_table() -> String {
     let mut families: Vec<(Vec<String>, Vec<String>)> = Vec::new();
     let mut rows: Vec<Listed> = listed().collect();
-    while !rows.is_empty() {
-        let (mount, dialect, provider) = (rows[0].mount, rows[0].dialect, rows[0].default_provider);
+    while let Some(&Listed { mount, dialect, default_provider: provider, .. }) = rows.first() {
         let (of_mount, rest): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.mount == mount && row.dialect == dialect);
         rows = rest;

@@ -307,7 +307,7 @@ fn proxy(config: &str, environment: config::Environment<'_>) -> Option<[String; 
     )
     .unwrap();
     let settings = config::load(&path, environment).unwrap_or_else(|error| panic!("{error}"));
-    let proxy = settings.providers[0].proxy.clone()?;
+    let proxy = settings.providers.first()?.proxy.clone()?;
     let url = |url: Option<secrecy::SecretString>| url.map(|url| url.expose_secret().to_owned()).unwrap_or_default();
     Some([url(proxy.http), url(proxy.https), proxy.except])
 }

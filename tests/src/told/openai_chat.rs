@@ -134,11 +134,15 @@ fn accumulate(so_far: &mut Value, delta: &Value) {
             }
             (Value::Array(list), Value::Array(entries)) => {
                 *field = list.into();
-                entries.iter().for_each(|entry| merge(field, entry));
+                for entry in entries {
+                    merge(field, entry);
+                }
             }
             (Value::Null, Value::Array(entries)) => {
                 *field = json!([]);
-                entries.iter().for_each(|entry| merge(field, entry));
+                for entry in entries {
+                    merge(field, entry);
+                }
             }
             (before, Value::Null) => *field = before,
             _ => *field = more.clone(),

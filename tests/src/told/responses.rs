@@ -20,7 +20,9 @@ pub(crate) fn whole(response: &Value) -> Told {
         status => status.unwrap_or_default().to_owned(),
     };
     let output = response["output"].as_array().or_fail("output");
-    output.iter().for_each(|item| take(&mut told, item));
+    for item in output {
+        take(&mut told, item);
+    }
     told.message = json!(output);
     told
 }
@@ -112,7 +114,7 @@ impl Reader {
                 assert!(matches!(state, "in_progress" | "completed" | "failed"), "{data}");
                 self.open(data);
             }
-            _ if kind.ends_with(".delta") => {
+            _ if kind.rsplit('.').next() == Some("delta") => {
                 let delta = data["delta"].as_str().or_fail("a delta");
                 let item = self.open(data);
                 if matches!(item.value["type"].as_str(), Some("function_call" | "mcp_call")) && item.parts.is_empty() {
@@ -120,7 +122,7 @@ impl Reader {
                 }
                 item.parts.last_mut().or_fail("a part that was added").push_str(delta);
             }
-            _ if kind.ends_with(".done") => {
+            _ if kind.rsplit('.').next() == Some("done") => {
                 let said = ["text", "refusal", "arguments"].iter().find_map(|key| data[key].as_str());
                 let so_far = self.open(data).parts.last().cloned().unwrap_or_default();
                 assert_eq!(said, Some(so_far.as_str()), "{data}");
