@@ -1,4 +1,5 @@
-//! Streams of every dialect: their readers obey the grammar of events (debug assertions check it in every reader), and what was read can be written in every dialect.
+//! Streams of every dialect: their readers obey the grammar of events (debug assertions check it in every reader), and what was
+//! read can be written in every dialect.
 
 #![no_main]
 
