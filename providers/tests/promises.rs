@@ -6,6 +6,8 @@ mod crossing;
 #[path = "support/fold.rs"]
 mod fold;
 
+use std::fmt::Write as _;
+
 use bifrost_providers::chat::{PartKind, ToolCall};
 use bifrost_providers::{ChatReply, Dialect, Losses};
 use crossing::{read, write};
@@ -34,7 +36,7 @@ fn streamed(deltas: &[Value], finish: &str) -> ChatReply {
     let mut body: String = deltas.iter().map(|delta| chunk(delta, None)).collect();
     body += &chunk(&json!({}), Some(finish));
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2});
-    body += &format!("data: {}\n\ndata: [DONE]\n\n", json!({"id": "c", "choices": [], "usage": usage}));
+    write!(body, "data: {}\n\ndata: [DONE]\n\n", json!({"id": "c", "choices": [], "usage": usage})).unwrap();
     fold(&read(Dialect::OpenAiChat.codec(), &body, "streamed"))
 }
 

@@ -127,7 +127,9 @@ fn of_part(speaker: &'static str, part: &Part, facts: &mut Vec<Fact>) {
         PartKind::Text(words) => say(speaker, words),
         PartKind::Thinking { text, signature } => {
             say("thinking", text);
-            signature.iter().for_each(|signature| say("signature", signature));
+            if let Some(signature) = signature {
+                say("signature", signature);
+            }
         }
         PartKind::Redacted { data } => say("encrypted thinking", data),
         PartKind::Refusal(words) => say("refusal", words),
