@@ -69,6 +69,17 @@ impl Dialect {
         matches!(self, Self::Gemini | Self::BedrockConverse)
     }
 
+    /// Does the body of a request hold what the gateway made of another provider's reply? It means nothing to a provider of this
+    /// dialect, which may refuse it: such a request must not be relayed, but decoded and encoded, which leaves it out. Told
+    /// from the bytes; the answer may be yes for nothing, which costs a decoding.
+    pub fn holds_what_was_made_here(self, body: &[u8]) -> bool {
+        match self {
+            Self::OpenAiResponses => openai_responses::holds_items_of_ours(body),
+            Self::AnthropicMessages => anthropic_messages::holds_reasoning_of_others(body),
+            _ => false,
+        }
+    }
+
     /// The field of a message that lists its parts: where a loss stood in the caller's body.
     pub(crate) fn parts_field(self) -> &'static str {
         if self == Self::Gemini { "parts" } else { "content" }

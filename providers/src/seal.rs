@@ -62,9 +62,8 @@ pub(crate) fn is_anthropics(part: &Part) -> bool {
     format.is_none_or(|format| format.as_escaped().starts_with("anthropic"))
 }
 
-/// Does a JSON body hold a string that begins with another origin's mark than OpenAI's own? Told from its bytes.
-pub(crate) fn is_marked(body: &[u8]) -> bool {
-    let strangers = [Origin::Anthropic, Origin::AnthropicRedacted, Origin::Google];
+/// Does a JSON body hold a string that begins with one of these origins' marks? Told from its bytes.
+pub(crate) fn is_marked_by(body: &[u8], strangers: &[Origin]) -> bool {
     strangers.iter().any(|origin| memchr::memmem::find(body, format!("\"{}", origin.mark()).as_bytes()).is_some())
 }
 

@@ -16,7 +16,7 @@ use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
 use bifrost_providers::sse::Splitter;
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
+use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
 use fold::fold;
 use http::StatusCode;
 use recorded::Recording;
@@ -673,4 +673,24 @@ fn an_error_code_is_told_where_official_sdks_look_for_it() {
         value(&CODEC.encode_error(&problem))["error"],
         json!({"type": "invalid_request_error", "message": "no"})
     );
+}
+
+/// Reasoning that came of another provider's reply has no signature, or another's: Anthropic would refuse the whole request.
+#[test]
+fn reasoning_of_other_providers_is_not_sent_to_anthropic() {
+    let request = json!({"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"},
+        {"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":""},
+            {"type":"thinking","thinking":"b","signature":"google-gemini-v1:QQ=="},
+            {"type":"thinking","thinking":"c","signature":"EqQ="},{"type":"text","text":"t"}]},
+        {"role":"user","content":"r"}]})
+    .to_string();
+    assert!(Dialect::AnthropicMessages.holds_what_was_made_here(request.as_bytes()));
+    assert!(!Dialect::AnthropicMessages.holds_what_was_made_here(br#"{"signature" : "x"}"#));
+    let chat = AnthropicMessages.decode_request(request.as_bytes()).unwrap();
+    let mut losses = Losses::default();
+    let sent: Value = serde_json::from_slice(&AnthropicMessages.encode_request(&chat, &mut losses)).unwrap();
+    let kept = json!([{"type":"thinking","thinking":"c","signature":"EqQ="},{"type":"text","text":"t"}]);
+    assert_eq!(sent["messages"][1]["content"], kept);
+    let pointers: Vec<&str> = losses.iter().map(|loss| loss.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/messages/1/content/0", "/messages/1/content/1"]);
 }

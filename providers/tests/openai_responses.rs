@@ -17,7 +17,7 @@ use bifrost_providers::event::unfold;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::reply::FinishReason;
 use bifrost_providers::sse::Splitter;
-use bifrost_providers::{ChatEvent, ChatReply, Codec, Losses};
+use bifrost_providers::{ChatEvent, ChatReply, Codec, Dialect, Losses};
 use fold::fold;
 use http::StatusCode;
 use recorded::Recording;
@@ -388,7 +388,7 @@ fn oai_resp_reasoning_item_pairs_with_following_item() {
 #[test]
 fn oai_resp_item_status_and_generated_ids_stripped_for_openai_fallback() {
     use bifrost_providers::dialect::anthropic_messages::AnthropicMessages;
-    use bifrost_providers::dialect::openai_responses::holds_items_of_ours;
+    let holds_items_of_ours = |body: &[u8]| Dialect::OpenAiResponses.holds_what_was_made_here(body);
     let theirs = recordings();
     assert!(!theirs.iter().any(|recording| holds_items_of_ours(recording.request.as_bytes())));
     let claude = json!({"id":"msg_01","type":"message","role":"assistant","model":"claude","stop_reason":"tool_use","content":[

@@ -52,7 +52,8 @@ async fn the_end_comes_once_also_when_the_provider_forgets_it() {
 #[tokio::test]
 async fn a_provider_that_pings_for_ever_after_its_end_is_left() {
     let gateway = Gateway::every().await;
-    for cell in streams() {
+    // Google's streams say nothing of their end but the end itself.
+    for cell in streams().filter(|cell| cell.provider != Style::Gemini) {
         for script in ["[say: Hi][ping-forever: 20ms]", "[say: Hi][no-done][ping-forever: 20ms]"] {
             let began = Instant::now();
             let answer = gateway.ask(&cell.chat(script)).await;

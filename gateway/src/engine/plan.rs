@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target, Wanted};
-use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_items_of_ours, mcp};
+use bifrost_providers::dialect::openai_responses::{depends_on_provider, mcp};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
@@ -159,7 +159,7 @@ impl Plan {
         // Providers are asked for events, so another framing is ours to make; and what was made for another provider's reply
         // is to be taken out.
         let reframed = self.stream() && self.ask.framing != self.ask.dialect.framing();
-        let made_here = || self.ask.dialect == Dialect::OpenAiResponses && holds_items_of_ours(&self.ask.body);
+        let made_here = || self.ask.dialect.holds_what_was_made_here(&self.ask.body);
         if self.restored || reframed || self.ask.is_text() || made_here() {
             Content::Changed
         } else {

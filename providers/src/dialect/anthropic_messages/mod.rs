@@ -17,7 +17,19 @@ use http::StatusCode;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
-use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed, seal};
+
+/// See [`crate::Dialect::holds_what_was_made_here`]: reasoning that another provider sealed, or that nobody did, which the API
+/// refuses. Its own signatures are never empty.
+pub(super) fn holds_reasoning_of_others(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"signature\"";
+    let is_empty = |at: usize| {
+        let value = body.get(at.saturating_add(KEY.len())..).unwrap_or_default().trim_ascii_start();
+        value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\"\""))
+    };
+    memchr::memmem::find_iter(body, KEY).any(is_empty)
+        || seal::is_marked_by(body, &[seal::Origin::OpenAi, seal::Origin::Google])
+}
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]

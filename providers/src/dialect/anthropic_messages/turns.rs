@@ -71,10 +71,12 @@ impl<'a> Conversation<'a> {
             Role::User | Role::Tool => "user",
         };
         let before = crossing.losses.len();
-        let pieces: Vec<Piece<'a>> =
-            pieces_of(self.source, message).filter(|piece| crossing.native || crosses(piece, crossing)).collect();
+        let pieces: Vec<Piece<'a>> = pieces_of(self.source, message)
+            .filter(|piece| if crossing.native { opens(piece, crossing) } else { crosses(piece, crossing) })
+            .collect();
         lose_message_fields(message, crossing);
-        if pieces.is_empty() && !crossing.native {
+        let emptied = !message.parts.is_empty() && pieces.is_empty();
+        if pieces.is_empty() && (!crossing.native || emptied) {
             if crossing.losses.len() == before {
                 crossing.losses.push(&message.pointer, "anthropic_messages refuses an empty message");
             }
@@ -208,6 +210,20 @@ fn crosses(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
         crossing.losses.push(piece.place(), reason);
     }
     reason.is_none()
+}
+
+/// Can the API open this piece of a client of its own? Reasoning that another provider's reply was written with has an empty
+/// signature, which Anthropic's never has, or the mark of its origin.
+fn opens(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
+    let strange = match &piece.part.kind {
+        PartKind::Thinking { signature: Some(signature), .. } if signature.is_empty() => true,
+        PartKind::Thinking { .. } | PartKind::Redacted { .. } => !seal::is_anthropics(piece.part),
+        _ => false,
+    };
+    if strange {
+        crossing.losses.push(piece.place(), "reasoning of another provider cannot be replayed");
+    }
+    !strange
 }
 
 /// Does the API want this message in the turn before it? Our own clients' messages stay as they were; the results that the

@@ -40,10 +40,8 @@ pub fn depends_on_provider(request: &ChatRequest) -> Option<(&'static str, &'sta
     request::depends_on_provider(request)
 }
 
-/// Does the body of a request hold items that the gateway made for another provider's reply? Their ids and seals mean nothing
-/// to a provider of this dialect, which refuses them: such a request must not be relayed, but decoded and encoded, which leaves
-/// them out. Told from the bytes; the answer may be yes for nothing, which costs a decoding.
-pub fn holds_items_of_ours(body: &[u8]) -> bool {
+/// See [`crate::Dialect::holds_what_was_made_here`]: items with ids of the gateway's, and seals of other providers.
+pub(super) fn holds_items_of_ours(body: &[u8]) -> bool {
     spelling::has_made(body)
 }
 

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::wire::OWN;
 use crate::chat::{Extras, Part, Raw, SPELLING};
 use crate::json::{self, Array, fields, object};
+use crate::seal::Origin;
 use crate::{Text, chat::PartKind};
 
 /// Fields of an item that only its own dialect has a use for.
@@ -169,6 +170,9 @@ pub(super) fn is_made(id: &RawValue) -> bool {
         && at.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whose seals OpenAI cannot open.
+const STRANGERS: [Origin; 3] = [Origin::Anthropic, Origin::AnthropicRedacted, Origin::Google];
+
 /// Does this body hold an id that the gateway made, or a seal that it took from another provider? Told from its bytes.
 pub(super) fn has_made(body: &[u8]) -> bool {
     let ids = memchr::memmem::find_iter(body, b"_bf").any(|at| {
@@ -176,7 +180,7 @@ pub(super) fn has_made(body: &[u8]) -> bool {
         hash.is_some_and(|hash| hash.iter().all(u8::is_ascii_hexdigit))
             && body.get(at.saturating_add(19)) == Some(&b'_')
     });
-    ids || crate::seal::is_marked(body) || memchr::memmem::find(body, b"\"thought_signature\"").is_some()
+    ids || crate::seal::is_marked_by(body, &STRANGERS) || memchr::memmem::find(body, b"\"thought_signature\"").is_some()
 }
 
 /// The item's quiet fields as they may go to a provider: without the gateway's own ids, and the status that stood beside one.
