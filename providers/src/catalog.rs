@@ -157,7 +157,7 @@ const ROWS: &[Row] = &[
         also: &[Dialect::OpenAiResponses],
         base_url: "https://api.openai.com",
         key_env: &["OPENAI_API_KEY"],
-        quirks: &[Quirk::MaxCompletionTokens],
+        quirks: &[Quirk::MaxCompletionTokens, Quirk::NoReasoningInput],
         ..OPENAI_ALIKE
     },
     // https://docs.anthropic.com/en/api/overview

@@ -167,8 +167,9 @@ impl Provider {
         &self.row
     }
 
-    pub fn quirks(&self) -> &'static [Quirk] {
-        self.row.quirks
+    /// Its deviations from a dialect. What it speaks besides its own, it speaks as that is.
+    pub fn quirks(&self, spoken: Dialect) -> &'static [Quirk] {
+        if spoken == self.row.dialect { self.row.quirks } else { &[] }
     }
 
     /// Can it be called without a key?

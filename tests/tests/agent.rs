@@ -161,8 +161,10 @@ async fn a_mixed_turn_after_other_rounds_is_restored_whole() {
         assert_eq!(first.called(), ["mine"], "{cell:?}");
         let told = cell.told(&gateway, &chat.results(&first, |_| "third".into())).await;
         let mut results: Vec<&str> = told.text.split("; ").collect();
-        // A Responses client has our calls behind its own: they came when they had run.
-        results.sort_unstable();
+        if cell.client == Style::Responses {
+            // It has our calls behind its own: they came when they had run.
+            results.sort_unstable();
+        }
         assert_eq!(results, ["first", "second", "third"], "{cell:?}");
     }
 }

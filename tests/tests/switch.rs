@@ -8,7 +8,7 @@ const ROUTE: [&str; 4] = ["openai", "anthropic", "gemini", "openai"];
 async fn a_conversation_moves_from_provider_to_provider_with_its_tools_and_its_thinking() {
     let gateway = Gateway::every().await;
     // The clients whose dialects say whose seal it is that they carry.
-    for client in [Style::OpenAi, Style::Responses] {
+    for client in [Style::OpenAi, Style::Responses, Style::Anthropic] {
         for stream in [false, true] {
             let mut chat = Chat::new(client, "openai/scripted-small", "Hello.").tool("look").streamed(stream);
             for (turn, provider) in ROUTE.into_iter().enumerate() {

@@ -338,10 +338,6 @@ impl Talk {
 
     /// Keeps the stretch for when the caller answers these calls.
     fn keep<'a>(&self, calls: impl Iterator<Item = &'a ToolCall>) {
-        if self.plan.items.is_some() {
-            // Its client has seen all of it, and sends it back.
-            return;
-        }
         let ids: Vec<String> = calls.map(|call| call.id.to_plain().into_owned()).collect();
         self.plan.engine.journal.keep(&self.plan.place, &ids, Arc::new(self.stretch.clone()));
     }

@@ -1,6 +1,6 @@
 //! OpenAI's Responses shows a client the gateway's own tools as items: which there are, every call that ran, every call that
-//! waits for the client's word. Clients send items back, so what they hold is the whole conversation and no journal is needed.
-//! Other dialects have no such items.
+//! waits for the client's word. A client that sends items back holds the whole conversation; for one that drops them the
+//! journal is there. Other dialects have no such items.
 //!
 //! A client asks for its word on calls by declaring a server by its label (`{"type": "mcp", "server_label": ".."}`): a call of
 //! a tool there that the operator did not mark as automatic is then an `mcp_approval_request`, and runs once approved.

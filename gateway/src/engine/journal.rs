@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bifrost_policies::affinity;
-use bifrost_providers::chat::{Message, Part, PartKind, ToolCall};
+use bifrost_providers::chat::{ContentForm, Message, Part, PartKind, Role, ToolCall};
 use bifrost_providers::{Dialect, Text};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -33,8 +33,7 @@ pub trait Journal: Send + Sync + Debug {
 pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
     let words: &[&str] = match dialect {
         Dialect::OpenAiChat | Dialect::CohereChat => &[r#""tool_calls""#],
-        // Its clients see every call.
-        Dialect::OpenAiResponses => &[],
+        Dialect::OpenAiResponses => &[r#""function_call""#, r#""custom_tool_call""#],
         Dialect::AnthropicMessages => &[r#""tool_use""#],
         Dialect::BedrockConverse => &[r#""toolUse""#],
         // Google reads either spelling of a field.
@@ -61,10 +60,17 @@ pub fn restore(journal: &dyn Journal, owner: &str, messages: &mut Vec<Message>) 
     let mut put_back: HashSet<String> = HashSet::new();
     let mut here = place(owner, None);
     for message in std::mem::take(messages) {
-        let next = place(owner, Some(&message));
+        // A turn stands where the caller's last words stand; in OpenAI's Responses it is several messages, an item each.
+        let next = match message.role {
+            Role::Assistant => here.clone(),
+            _ => place(owner, Some(&message)),
+        };
         if calls(&message).next().is_some() && calls(&message).all(|call| put_back.contains(&*call.id.to_plain())) {
             // A caller that spreads one turn over several messages: the first of them brought all of it back.
         } else if let Some(stretch) = calls(&message).find_map(|call| found(journal, &here, call)) {
+            while restored.last().is_some_and(is_item_of_a_turn) {
+                restored.pop();
+            }
             for kept in stretch.iter() {
                 put_back.extend(calls(kept).map(|call| call.id.to_plain().into_owned()));
                 restored.push(as_listed(kept, &stretch, &listed));
@@ -76,6 +82,11 @@ pub fn restore(journal: &dyn Journal, owner: &str, messages: &mut Vec<Message>) 
     }
     *messages = restored;
     !put_back.is_empty()
+}
+
+/// Part of a turn that its caller lists item by item, and that comes back whole.
+fn is_item_of_a_turn(message: &Message) -> bool {
+    message.role == Role::Assistant && message.content == ContentForm::Item
 }
 
 fn found(journal: &dyn Journal, place: &str, call: &ToolCall) -> Option<Stretch> {

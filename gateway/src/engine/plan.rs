@@ -109,25 +109,23 @@ impl Plan {
     /// what is back would be found again. Where callers see it all, it is only put in other words: see [`super::items`].
     pub fn restore(&mut self) {
         let Some(chat) = &mut self.chat else { return };
+        // Whose journal entries this request may restore.
+        let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
+        self.place = journal::place(owner, chat.messages.last());
         if self.ask.dialect == Dialect::OpenAiResponses {
             let (items, changed) = Items::read(chat, &self.state.hub.catalog());
             self.items = Some(items);
             self.restored = changed;
-            return;
         }
-        // Whose journal entries this request may restore.
-        let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
-        self.place = journal::place(owner, chat.messages.last());
-        self.restored = journal::restore(&*self.engine.journal, owner, &mut chat.messages);
+        // A client that sent back what it was shown lacks nothing.
+        self.restored = self.restored || journal::restore(&*self.engine.journal, owner, &mut chat.messages);
     }
 
     /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace
     /// where it finds nothing. A body that cannot be read is the provider's to judge, as on the relay lane.
     pub fn restore_if_known(&mut self) -> bool {
-        let may_lack = match self.ask.dialect {
-            Dialect::OpenAiResponses => mcp::may_hold_items(&self.ask.body),
-            dialect => !self.engine.journal.is_empty() && journal::has_calls(dialect, &self.ask.body),
-        };
+        let shown = self.ask.dialect == Dialect::OpenAiResponses && mcp::may_hold_items(&self.ask.body);
+        let may_lack = shown || !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body);
         if !may_lack || self.decode().is_err() {
             return false;
         }
@@ -198,7 +196,7 @@ impl Plan {
         chat.model = Text::from_plain(site.model);
         chat.stream = stream;
         chat.include_usage = stream;
-        quirk::apply(site.provider.quirks(), &mut chat, &mut losses);
+        quirk::apply(site.provider.quirks(site.dialect), &mut chat, &mut losses);
         let body = site.dialect.codec().encode_request(&chat, &mut losses);
         let body = site.provider.enveloped(Bytes::from(body), site.model);
         Ok(Prepared { lane, body, losses, hide_usage: false })

@@ -37,8 +37,6 @@ class TestAgent:
         assert self.agent(world, kind, model).run_sync(script).output == f"It says: {SECRET}"
 
     def test_tools_of_both_in_one_turn(self, world, kind, model):
-        if kind is OpenAIResponsesModel:
-            pytest.skip("it does not send back the items that show the gateway's calls")
         note = call("files-read_text_file", path=f"{world.files}/note.txt")
         script = f"[think: Both.]{note}{call('book_table', table=4)}[then][say: {{results}}]"
         told = self.agent(world, kind, model).run_sync(script).output
