@@ -31,6 +31,10 @@ pub fn mark_stream(headers: &mut HeaderMap, framing: Framing) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if framing == Framing::EventStream {
+        // What AWS's messages hold (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>).
+        headers.insert("x-amzn-bedrock-content-type", HeaderValue::from_static("application/json"));
+    }
 }
 
 /// The body of an answer.
