@@ -126,6 +126,7 @@ impl Iterator for Splitter {
     type Item = Result<Event, Unframed>;
 
     /// The next complete event, or `None` until more is pushed. After an error there is nothing more.
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Sse(splitter) => {

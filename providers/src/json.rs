@@ -209,6 +209,7 @@ impl<'a> Object<'a> {
     }
 
     /// Writes the key and hands out the place of its value. `key` must need no escapes.
+    #[inline]
     pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.empty) {
             self.out.push(b',');
@@ -219,6 +220,7 @@ impl<'a> Object<'a> {
         self.out
     }
 
+    #[inline]
     pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
         self.key(key).extend_from_slice(json.as_bytes());
         self
@@ -230,11 +232,13 @@ impl<'a> Object<'a> {
     }
 
     /// Plain text, escaped here.
+    #[inline]
     pub fn str(&mut self, key: &str, plain: &str) -> &mut Self {
         write_str(self.key(key), plain);
         self
     }
 
+    #[inline]
     pub fn number(&mut self, key: &str, number: u64) -> &mut Self {
         let mut buffer = itoa::Buffer::new();
         self.raw(key, buffer.format(number))
@@ -258,6 +262,7 @@ impl<'a> Object<'a> {
         self
     }
 
+    #[inline]
     pub fn bool(&mut self, key: &str, value: bool) -> &mut Self {
         self.raw(key, if value { "true" } else { "false" })
     }

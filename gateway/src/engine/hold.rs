@@ -139,6 +139,7 @@ impl Held {
         Poll::Ready(())
     }
 
+    #[inline]
     fn cut(&mut self, event: Result<Event, Unframed>) -> Result<(Event, Seen), Box<Failure>> {
         let event = event.map_err(|why| {
             let kind = match why {

@@ -180,7 +180,12 @@ impl Stitch {
 
     /// What has been written since the last call: whole events only.
     pub fn take(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.out))
+        if self.out.is_empty() {
+            return Bytes::new();
+        }
+        // The next event is about as long: room that is made once need not grow.
+        let room = Vec::with_capacity(self.out.len());
+        Bytes::from(std::mem::replace(&mut self.out, room))
     }
 
     fn next_place(&mut self) -> u32 {

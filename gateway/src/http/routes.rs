@@ -376,12 +376,11 @@ fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
     })
 }
 
-fn set_of(path: &str) -> (&'static str, &str, [&'static [Mount]; 2]) {
+fn set_of(path: &str) -> (&'static str, &str, [&'static [Mount]; 3]) {
     let inside = SETS.iter().find_map(|set| Some((*set, path.strip_prefix(set)?)));
     match inside.filter(|(_, rest)| rest.starts_with('/')) {
-        Some((set, rest)) => (set, rest, [MOUNTS, SET_ROOT]),
-        None if is_passthrough(path) => ("", path, [PASSTHROUGH, &[]]),
-        None => ("", path, [ROOT, MOUNTS]),
+        Some((set, rest)) => (set, rest, [MOUNTS, SET_ROOT, &[]]),
+        None => ("", path, [ROOT, MOUNTS, PASSTHROUGH]),
     }
 }
 
