@@ -171,6 +171,9 @@ async fn try_target<E: Errand>(
 impl ProviderState {
     /// Refuses a request type that the operator has not opened (`custom_provider_config.allowed_requests`).
     pub fn demand(&self, site: &Site<'_>, operation: Option<Endpoint>, asked: (Endpoint, bool)) -> Result<(), Refusal> {
+        if operation.is_some() && self.allowed_requests.is_none() {
+            return Ok(());
+        }
         let request_type = operation.unwrap_or(asked.0).request_type(asked.1);
         let open = self.allowed_requests.as_ref().is_none_or(|allowed| allowed.contains(request_type));
         if open && operation.is_some() {

@@ -184,7 +184,7 @@ impl Stitch {
             return Bytes::new();
         }
         // The next event is about as long: room that is made once need not grow.
-        let room = Vec::with_capacity(self.out.len());
+        let room = Vec::with_capacity(self.out.len() + self.out.len() / 4);
         Bytes::from(std::mem::replace(&mut self.out, room))
     }
 

@@ -3,6 +3,8 @@
 //! A route is a [`Mount`], which is where an SDK's base URL may point, and a [`Row`] of the family of routes that stands there.
 //! The sets (`/litellm`, ..) hold all mounts once more, for applications that were told to use one base URL for every SDK.
 
+use std::str::Utf8Error;
+
 use bifrost_providers::Dialect;
 use bifrost_providers::endpoint::Endpoint;
 use http::Method;
@@ -285,9 +287,8 @@ const fn get(path: Path, serves: Serves) -> Row {
 pub fn find(method: &Method, path: &str) -> Found {
     let mut other = Found::Nothing;
     for Fit { name, mount, row, named, rest } in fitting(path).filter(Fit::is_open) {
-        let Ok(named) = percent_decode_str(named).decode_utf8() else { continue };
+        let Ok(named) = decoded(named) else { continue };
         if row.method == *method {
-            let named = (!named.is_empty()).then(|| named.into_owned());
             let Mount { dialect, default_provider, .. } = *mount;
             let upstream = match row.serves {
                 Serves::Verbatim(_) => format!("{}{rest}", mount.version),
@@ -330,6 +331,14 @@ pub fn listed() -> impl Iterator<Item = Listed> {
             serves: row.serves,
         })
     })
+}
+
+/// What a path names, percent-decoded; most name nothing.
+fn decoded(named: &str) -> Result<Option<String>, Utf8Error> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    percent_decode_str(named).decode_utf8().map(|named| Some(named.into_owned()))
 }
 
 /// The dialect whose errors a path's callers understand, whether or not there is such a path.

@@ -43,6 +43,8 @@ pub(super) struct Writer {
     /// A finish chunk without its closing brace.
     held: Option<Vec<u8>>,
     losses: Losses,
+    /// Room for the next delta: every chunk has one.
+    scratch: Vec<u8>,
 }
 
 /// An open block.
@@ -89,6 +91,7 @@ impl Writer {
             choices: Vec::new(),
             held: None,
             losses: Losses::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -154,7 +157,8 @@ impl Writer {
         let Some(at) = self.blocks.iter().rposition(|(open, _)| *open == index) else { return };
         let Some((_, Growing { choice, kind })) = self.blocks.get_mut(at) else { return };
         let choice = *choice;
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
         match (delta, kind) {
             (Delta::Text(text), Kind::Text) => field(&mut body, "content", text),
             (Delta::Text(text), Kind::Refusal) => field(&mut body, "refusal", text),
@@ -195,6 +199,7 @@ impl Writer {
             _ => return,
         }
         self.chunk(choice, &body, out);
+        self.scratch = body;
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
