@@ -78,9 +78,9 @@ impl Surface {
         if let Found::Route(route) = found {
             return match route.serves {
                 Serves::Chat { .. } | Serves::Explain => chat::answer(engine, route, request, link).await,
-                Serves::Order(endpoint) => orders::answer(engine, route, endpoint, request, link).await,
-                Serves::Verbatim(kind) => orders::pass(engine, route, kind, request, link).await,
-                Serves::Models(dialect) => models::list(engine, &route, dialect, request).await,
+                Serves::Order(endpoint) => Box::pin(orders::answer(engine, route, endpoint, request, link)).await,
+                Serves::Verbatim(kind) => Box::pin(orders::pass(engine, route, kind, request, link)).await,
+                Serves::Models(dialect) => Box::pin(models::list(engine, &route, dialect, request)).await,
             };
         }
         if let Some(origin) = Cors::asks(request.method(), request.headers()) {
@@ -88,10 +88,10 @@ impl Surface {
             return permission.unwrap_or_else(|| error::foreign(&self.engine, &request));
         }
         if routes::is_passthrough(request.uri().path()) {
-            return error::closed(&engine, request).await;
+            return Box::pin(error::closed(&engine, request)).await;
         }
         if let Found::OtherMethod { allowed, .. } = found {
-            return error::other_method(&engine, request, &allowed).await;
+            return Box::pin(error::other_method(&engine, request, &allowed)).await;
         }
         let Ok(response) = self.router.clone().call(request).await;
         response

@@ -279,12 +279,13 @@ impl Provider {
         if self.row.dialect == Dialect::AnthropicMessages {
             headers.entry(headers::ANTHROPIC_VERSION).or_insert(DEFAULT_ANTHROPIC_VERSION);
         }
-        let accept = match self.row.dialect.framing() {
-            _ if !stream => ACCEPT_JSON,
-            Framing::Sse | Framing::JsonArray => ACCEPT_STREAM,
-            Framing::EventStream => ACCEPT_EVENT_STREAM,
-        };
-        headers.insert(header::ACCEPT, accept);
+        if stream {
+            let accept = match self.row.dialect.framing() {
+                Framing::Sse | Framing::JsonArray => ACCEPT_STREAM,
+                Framing::EventStream => ACCEPT_EVENT_STREAM,
+            };
+            headers.insert(header::ACCEPT, accept);
+        }
         headers
     }
 }
@@ -313,6 +314,7 @@ fn fixed_headers(extra: &[(String, String)]) -> Result<HeaderMap, ProviderError>
     }
     fixed.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fixed.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fixed.insert(header::ACCEPT, ACCEPT_JSON);
     Ok(fixed)
 }
 

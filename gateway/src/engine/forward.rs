@@ -15,12 +15,10 @@ const PREFIX: &str = "x-bf-eh-";
 
 /// The headers that go to a provider of this dialect.
 pub fn forwarded(client: &HeaderMap, filter: &HeaderFilter, upstream: Dialect) -> HeaderMap {
-    let usual = forwardable(client, upstream);
-    let mut headers = usual.clone();
-    for (name, value) in client {
-        if let Some(wanted) = asked_for(name, filter, &usual) {
-            headers.append(wanted, value.clone());
-        }
+    let mut headers = forwardable(client, upstream);
+    let asked = client.iter().filter_map(|(name, value)| Some((asked_for(name, filter, &headers)?, value)));
+    for (wanted, value) in asked.collect::<Vec<_>>() {
+        headers.append(wanted, value.clone());
     }
     for denied in &filter.deny {
         headers.remove(denied.as_str());

@@ -285,6 +285,9 @@ const fn get(path: Path, serves: Serves) -> Row {
 
 /// Looks a request up.
 pub fn find(method: &Method, path: &str) -> Found {
+    if path == MOST_ASKED && *method == Method::POST {
+        return Found::Route(most_asked());
+    }
     let mut other = Found::Nothing;
     for Fit { name, mount, row, named, rest } in fitting(path).filter(Fit::is_open) {
         let Ok(named) = decoded(named) else { continue };
@@ -331,6 +334,21 @@ pub fn listed() -> impl Iterator<Item = Listed> {
             serves: row.serves,
         })
     })
+}
+
+/// The route that is asked most, and so is not searched for.
+const MOST_ASKED: &str = "/v1/chat/completions";
+
+fn most_asked() -> Route {
+    Route {
+        name: RouteName(["", "/v1", "/chat/completions", "", ""]),
+        serves: chat(OpenAiChat),
+        dialect: OpenAiChat,
+        default_provider: None,
+        named: None,
+        upstream: String::new(),
+        with_tools: true,
+    }
 }
 
 /// What a path names, percent-decoded; most name nothing.
