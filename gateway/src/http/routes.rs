@@ -4,9 +4,11 @@
 //! The sets (`/litellm`, ..) hold all mounts once more, for applications that were told to use one base URL for every SDK.
 
 use std::str::Utf8Error;
+use std::sync::LazyLock;
 
 use bifrost_providers::Dialect;
 use bifrost_providers::endpoint::Endpoint;
+use foldhash::HashMap;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -285,11 +287,8 @@ const fn get(path: Path, serves: Serves) -> Row {
 
 /// Looks a request up.
 pub fn find(method: &Method, path: &str) -> Found {
-    if path == MOST_ASKED && *method == Method::POST {
-        return Found::Route(most_asked());
-    }
     let mut other = Found::Nothing;
-    for Fit { name, mount, row, named, rest } in fitting(path).filter(Fit::is_open) {
+    for Fit { name, mount, row, named, rest } in fitting(path) {
         let Ok(named) = decoded(named) else { continue };
         if row.method == *method {
             let Mount { dialect, default_provider, .. } = *mount;
@@ -336,21 +335,6 @@ pub fn listed() -> impl Iterator<Item = Listed> {
     })
 }
 
-/// The route that is asked most, and so is not searched for.
-const MOST_ASKED: &str = "/v1/chat/completions";
-
-fn most_asked() -> Route {
-    Route {
-        name: RouteName(["", "/v1", "/chat/completions", "", ""]),
-        serves: chat(OpenAiChat),
-        dialect: OpenAiChat,
-        default_provider: None,
-        named: None,
-        upstream: String::new(),
-        with_tools: true,
-    }
-}
-
 /// What a path names, percent-decoded; most name nothing.
 fn decoded(named: &str) -> Result<Option<String>, Utf8Error> {
     if named.is_empty() {
@@ -361,12 +345,13 @@ fn decoded(named: &str) -> Result<Option<String>, Utf8Error> {
 
 /// The dialect whose errors a path's callers understand, whether or not there is such a path.
 pub fn dialect_of(path: &str) -> Dialect {
-    let (_, rest, mounts) = set_of(path);
+    let (set, rest) = set_of(path);
     let below = |mount: &&Mount| rest.strip_prefix(mount.path).is_some_and(|rest| rest.starts_with('/'));
-    mounts.into_iter().flatten().find(below).map_or(OpenAiChat, |mount| mount.dialect)
+    mounts_of(set).into_iter().flatten().find(below).map_or(OpenAiChat, |mount| mount.dialect)
 }
 
 /// A row that a path fits, whatever the method.
+#[derive(Clone, Copy)]
 struct Fit<'p> {
     name: RouteName,
     mount: &'static Mount,
@@ -377,47 +362,79 @@ struct Fit<'p> {
     rest: &'p str,
 }
 
-impl Fit<'_> {
-    /// A passthrough is for what a model does.
-    fn is_open(&self) -> bool {
-        let of_a_model = matches!(self.row.serves, Serves::Chat { .. } | Serves::Order(_));
-        !self.mount.plain || of_a_model
-    }
-}
-
 /// Does a path stand below a passthrough, where nothing but the table's operations may be asked?
 pub fn is_passthrough(path: &str) -> bool {
     PASSTHROUGH.iter().any(|mount| path.strip_prefix(mount.path).is_some_and(|rest| rest.starts_with('/')))
 }
 
+/// The rows with no open part, by their whole path. Nearly all traffic goes there, and is not searched for.
+static EXACT: LazyLock<HashMap<String, Vec<Fit<'static>>>> = LazyLock::new(|| {
+    let mut exact: HashMap<String, Vec<Fit<'static>>> = HashMap::default();
+    for set in [""].iter().chain(SETS) {
+        for mount in mounts_of(set).into_iter().flatten() {
+            for row in mount.offered() {
+                if let Path::Exact(rest) = row.path {
+                    let fit = Fit { name: row.name(set, mount), mount, row, named: "", rest };
+                    exact.entry([*set, mount.path, rest].concat()).or_default().push(fit);
+                }
+            }
+        }
+    }
+    exact
+});
+
+/// The rows that a path fits, in the order of the table, those that it names in full first.
 fn fitting(path: &str) -> impl Iterator<Item = Fit<'_>> {
-    let (set, rest, mounts) = set_of(path);
-    let mounts = mounts.into_iter().flatten();
+    EXACT.get(path).into_iter().flatten().copied().chain(searched(path))
+}
+
+fn searched(path: &str) -> impl Iterator<Item = Fit<'_>> {
+    let (set, rest) = set_of(path);
+    let mounts = mounts_of(set).into_iter().flatten();
     let below = mounts.filter_map(move |mount| Some((mount, rest.strip_prefix(mount.path)?)));
     below.flat_map(move |(mount, rest)| {
-        mount.rows.iter().filter_map(move |row| {
-            let named = row.path.fits(rest)?;
-            let name = RouteName(row.path.name(set, mount.path));
-            Some(Fit { name, mount, row, named, rest })
+        mount.offered().filter_map(move |row| {
+            let named = row.path.named_in(rest)?;
+            Some(Fit { name: row.name(set, mount), mount, row, named, rest })
         })
     })
 }
 
-fn set_of(path: &str) -> (&'static str, &str, [&'static [Mount]; 3]) {
+/// The set that a path stands in, and the path below it.
+fn set_of(path: &str) -> (&'static str, &str) {
     let inside = SETS.iter().find_map(|set| Some((*set, path.strip_prefix(set)?)));
-    match inside.filter(|(_, rest)| rest.starts_with('/')) {
-        Some((set, rest)) => (set, rest, [MOUNTS, SET_ROOT, &[]]),
-        None => ("", path, [ROOT, MOUNTS, PASSTHROUGH]),
+    inside.filter(|(_, rest)| rest.starts_with('/')).unwrap_or(("", path))
+}
+
+fn mounts_of(set: &str) -> [&'static [Mount]; 3] {
+    if set.is_empty() { [ROOT, MOUNTS, PASSTHROUGH] } else { [MOUNTS, SET_ROOT, &[]] }
+}
+
+// === impl Mount ===
+
+impl Mount {
+    /// The rows that may be asked here: a passthrough is for what a model does.
+    fn offered(&self) -> impl Iterator<Item = &'static Row> {
+        let plain = self.plain;
+        self.rows.iter().filter(move |row| !plain || matches!(row.serves, Serves::Chat { .. } | Serves::Order(_)))
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn name(&self, set: &'static str, mount: &Mount) -> RouteName {
+        RouteName(self.path.name(set, mount.path))
     }
 }
 
 // === impl Path ===
 
 impl Path {
-    /// Does a path fit, and what stands in the open place?
-    fn fits(self, path: &str) -> Option<&str> {
+    /// What a path that fits names in the open part; nothing fits a path without one.
+    fn named_in(self, path: &str) -> Option<&str> {
         match self {
-            Self::Exact(exact) => (path == exact).then_some(""),
+            Self::Exact(_) => None,
             Self::Model(head, tail) => path.strip_prefix(head)?.strip_suffix(tail).filter(|model| !model.is_empty()),
             Self::Tree(head) => is_plain(path.strip_prefix(head)?).then_some(""),
         }
