@@ -107,17 +107,17 @@ impl Admitted {
 }
 
 /// Answers one chat request. Never fails: a refusal is an answer too.
-pub async fn serve(engine: Arc<Engine>, admitted: Admitted, ask: Ask) -> Reply {
-    let ask = Arc::new(ask);
+pub async fn serve(engine: Arc<Engine>, admitted: Admitted, ask: Arc<Ask>) -> Reply {
     let Admitted { state, principal, mut grant } = admitted;
-    match story(Plan::new(engine, state, ask.clone(), principal), &mut grant).await {
+    let plan = Box::new(Plan::new(engine, state, ask.clone(), principal));
+    match story(plan, &mut grant).await {
         Ok(answer) => answer.reply(grant),
         Err(Broken { refusal, facts }) => broken_off(&refusal, facts.as_deref(), ask.dialect, grant),
     }
 }
 
 /// Where it goes, with which tools; then the first answer, and the lane that carries it.
-async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
+async fn story(mut plan: Box<Plan>, grant: &mut Grant) -> Result<Answer, Broken> {
     let ask = plan.ask.clone();
     let scan = ask.scan.as_ref().map_err(Clone::clone)?;
     grant.describe(ask.endpoint, scan);
@@ -127,13 +127,13 @@ async fn story(mut plan: Plan, grant: &mut Grant) -> Result<Answer, Broken> {
         Box::pin(items::resume(&mut plan, grant)).await;
     }
 
-    let started = dispatch(&mut plan, grant).await?;
+    let started = dispatch(&mut *plan, grant).await?;
     match started.served.lane {
-        Lane::Relay if plan.stream() == started.is_stream() => Ok(Answer::Relay(Box::new(plan), started)),
+        Lane::Relay if plan.stream() == started.is_stream() => Ok(Answer::Relay(plan, started)),
         // A provider that answers a stream request whole has its reply written as a stream.
-        _ if plan.stream() => Ok(Answer::Live(Box::new(Talk::new(plan)), started)),
+        _ if plan.stream() => Ok(Answer::Live(Box::new(Talk::new(*plan)), started)),
         _ => {
-            let mut talk = Talk::new(plan);
+            let mut talk = Talk::new(*plan);
             match Box::pin(translate::whole(&mut talk, started, grant)).await {
                 Ok(reply) => Ok(Answer::Whole(reply, Box::new(talk))),
                 Err(refusal) => {

@@ -10,6 +10,7 @@ pub mod openai_chat;
 pub mod openai_responses;
 mod piece;
 pub(crate) mod raw;
+mod turns;
 
 pub use action::Action;
 pub(crate) use action::{escaped, operation};
@@ -18,6 +19,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::event::ChatEvent;
 use crate::framing::Framing;
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Failure, Losses};
 
 /// The wire formats of chat that this crate speaks.
@@ -79,11 +81,6 @@ impl Dialect {
             _ => false,
         }
     }
-
-    /// The field of a message that lists its parts: where a loss stood in the caller's body.
-    pub(crate) fn parts_field(self) -> &'static str {
-        if self == Self::Gemini { "parts" } else { "content" }
-    }
 }
 
 /// A body that does not say what its dialect demands: where, and what was expected.
@@ -124,6 +121,10 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
     fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed>;
     /// `annex`: a JSON object of the gateway's own facts; only dialects with a place for it (`extra_fields`) write it.
     fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8>;
+    /// Where its bodies have what the canonical model has elsewhere, so that a loss can be told in its terms.
+    fn places(&self) -> Places {
+        &[]
+    }
     /// The client's own error shape.
     fn encode_error(&self, problem: &Problem) -> Vec<u8>;
     /// What a provider's error answer means. Never fails: an unreadable body is described as such. The caller sets

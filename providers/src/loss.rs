@@ -2,8 +2,14 @@
 
 use std::borrow::Cow;
 
+use crate::Dialect;
 use crate::chat::Extras;
 use crate::dialect::raw::pointer_key;
+
+/// Where fields of the canonical model stand in a dialect's bodies: rows of a place in the model and the place there. The first row
+/// whose place is the beginning of a pointer counts, `*` is any one segment, and what follows is kept. Fields that stand where the
+/// model has them need no row.
+pub type Places = &'static [(&'static str, &'static str)];
 
 /// One thing that the target dialect cannot say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +33,10 @@ impl Losses {
     }
 
     /// Notes every telling field of an object that stood at `pointer`.
-    pub(crate) fn fields(&mut self, extras: &Extras, pointer: &str, reason: &'static str) {
+    pub(crate) fn fields(&mut self, extras: &Extras, pointer: &str, reason: impl Into<Cow<'static, str>>) {
+        let reason = reason.into();
         for key in extras.telling() {
-            self.push(format!("{pointer}/{}", pointer_key(key)), reason);
+            self.push(format!("{pointer}/{}", pointer_key(key)), reason.clone());
         }
     }
 
@@ -37,6 +44,18 @@ impl Losses {
         for loss in other.0 {
             self.push(loss.pointer, loss.reason);
         }
+    }
+
+    /// These losses, their places told as they stand in a body of this dialect rather than in the canonical model.
+    #[must_use]
+    pub fn in_a_body_of(mut self, source: Dialect) -> Self {
+        let places = source.codec().places();
+        for loss in &mut self.0 {
+            if let Some(place) = places.iter().find_map(|(model, own)| moved(&loss.pointer, model, own)) {
+                loss.pointer = place;
+            }
+        }
+        self
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
@@ -49,5 +68,53 @@ impl Losses {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The pointer with its beginning `model` said as `own`, if it begins so. The stars of `own` stand for the last segments that those of
+/// `model` stood for.
+fn moved(pointer: &str, model: &str, own: &str) -> Option<String> {
+    let mut rest = pointer;
+    let mut segments = Vec::new();
+    for expected in model.split('/').skip(1) {
+        let end = rest.get(1..)?.find('/').map_or(rest.len(), |end| end + 1);
+        let (segment, after) = rest.split_at(end);
+        match expected {
+            "*" => segments.push(segment),
+            _ if segment.get(1..) == Some(expected) => {}
+            _ => return None,
+        }
+        rest = after;
+    }
+    let stars = own.matches("/*").count();
+    let mut kept = segments.into_iter().rev().take(stars).rev();
+    let mut moved = String::new();
+    for segment in own.split('/').skip(1) {
+        match segment {
+            "*" => moved.push_str(kept.next()?),
+            segment => moved.extend(["/", segment]),
+        }
+    }
+    moved.push_str(rest);
+    Some(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_in_the_words_of_another_body() {
+        for (pointer, model, own, wanted) in [
+            ("/tool_choice", "/tool_choice", "/toolConfig/toolChoice", Some("/toolConfig/toolChoice")),
+            ("/tools/3/strict", "/tools/*/strict", "/tools/*/function/strict", Some("/tools/3/function/strict")),
+            ("/choices/0/message/content/2/x", "/choices/*/message/content/*", "/content/*", Some("/content/2/x")),
+            ("/choices/1", "/choices/*", "/candidates/*", Some("/candidates/1")),
+            ("/tool_choices", "/tool_choice", "/x", None),
+            ("/tools", "/tools/*", "/x/*", None),
+            ("", "/tools", "/x", None),
+        ] {
+            assert_eq!(moved(pointer, model, own).as_deref(), wanted, "{pointer}");
+        }
     }
 }

@@ -179,7 +179,7 @@ fn coh_citations_start_end_sources() {
         assert_eq!(reply_to(reply, &CohereChat).0["message"]["citations"], json!([citation]));
         let (openai, lost) = reply_to(reply, &OpenAiChat);
         assert_eq!(openai["choices"][0]["message"]["annotations"], expected);
-        assert_eq!(lost, ["/citations"], "what the document says is not carried");
+        assert_eq!(lost, ["/choices/0/message/citations"], "what the document says is not carried");
     }
     assert!(write(&OpenAiChat, &events).contains(&format!("\"annotations\":{expected}")));
     // And the other way: Google's sources, one citation for each passage.

@@ -108,7 +108,10 @@ impl Ask {
         if self.is_text() {
             return completion::encode_reply(reply, None, losses);
         }
-        self.dialect.codec().encode_reply(reply, None, losses)
+        let mut lost = Losses::default();
+        let body = self.dialect.codec().encode_reply(reply, None, &mut lost);
+        losses.extend(lost.in_a_body_of(reply.source));
+        body
     }
 
     /// Writes a stream in the caller's words.

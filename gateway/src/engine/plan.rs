@@ -182,7 +182,6 @@ impl Plan {
     }
 
     fn translate(&mut self, lane: Lane, site: &Site<'_>) -> Result<Prepared, Refusal> {
-        let mut losses = self.noted.clone();
         let stream = self.stream();
         let mut chat = self.decode()?.clone();
         if self.ask.dialect == Dialect::AnthropicMessages && chat.extras.find("thread").is_some() {
@@ -196,8 +195,11 @@ impl Plan {
         chat.model = Text::from_plain(site.model);
         chat.stream = stream;
         chat.include_usage = stream;
-        quirk::apply(site.provider.quirks(site.dialect), &mut chat, &mut losses);
-        let body = site.dialect.codec().encode_request(&chat, &mut losses);
+        let mut lost = Losses::default();
+        quirk::apply(site.provider.quirks(site.dialect), &mut chat, &mut lost);
+        let body = site.dialect.codec().encode_request(&chat, &mut lost);
+        let mut losses = self.noted.clone();
+        losses.extend(lost.in_a_body_of(chat.source));
         let body = site.provider.enveloped(Bytes::from(body), site.model);
         Ok(Prepared { lane, body, losses, hide_usage: false })
     }

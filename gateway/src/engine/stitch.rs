@@ -26,6 +26,8 @@ pub enum Sight {
 pub struct Stitch {
     writer: Box<dyn EventWriter>,
     client: Dialect,
+    /// What the provider speaks.
+    source: Dialect,
     out: Vec<u8>,
     started: bool,
     /// Blocks shown so far, which is the next block's index.
@@ -47,6 +49,7 @@ impl Stitch {
         Self {
             writer,
             client,
+            source: client,
             out: Vec::new(),
             started: false,
             shown: 0,
@@ -82,6 +85,7 @@ impl Stitch {
     pub fn event(&mut self, event: ChatEvent, sight: impl Fn(&str) -> Sight) {
         match event {
             ChatEvent::Start(mut start) => {
+                self.source = start.source;
                 if !std::mem::replace(&mut self.started, true) {
                     start.created.get_or_insert_with(|| unix_ms() / 1000);
                     self.write(&ChatEvent::Start(start));
@@ -174,8 +178,8 @@ impl Stitch {
         self.writer.fail(problem, &mut self.out);
     }
 
-    pub fn losses(&self) -> &Losses {
-        self.writer.losses()
+    pub fn losses(&self) -> Losses {
+        self.writer.losses().clone().in_a_body_of(self.source)
     }
 
     /// What has been written since the last call: whole events only.

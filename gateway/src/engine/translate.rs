@@ -131,10 +131,11 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
     let mut stitch = Stitch::new(talk.plan.ask.dialect, talk.plan.ask.writer(options));
     stitch.open_with(talk.opening());
     let ended = live_turns(&mut talk, first, &mut grant, &mut stitch, &out).await;
-    grant.lost(stitch.losses());
+    let lost = stitch.losses();
+    grant.lost(&lost);
     match ended {
         Ok(ending) => {
-            talk.losses.extend(stitch.losses().clone());
+            talk.losses.extend(lost);
             let annex = annex::extra_fields(&grant, &talk.losses, talk.told());
             for part in &ending.reveal {
                 stitch.show(part);

@@ -47,11 +47,11 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     if explains {
         return respond(explain(engine, admitted, ask));
     }
-    served(engine, admitted, ask).await
+    served(engine, admitted, Arc::new(ask)).await
 }
 
 /// The answer to an admitted request, with pings where it is a stream.
-pub async fn served(engine: Arc<Engine>, admitted: Admitted, ask: Ask) -> Response {
+pub async fn served(engine: Arc<Engine>, admitted: Admitted, ask: Arc<Ask>) -> Response {
     let (dialect, framing) = (ask.dialect, ask.framing);
     if ask.scan.as_ref().is_ok_and(|scan| scan.stream) {
         let (request_id, ping_after) = (ask.request_id.clone(), engine.ping_after);

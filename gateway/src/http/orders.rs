@@ -43,7 +43,7 @@ pub async fn answer(
     let with_tools = false;
     let ask = Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, request_id };
     if endpoint == Endpoint::Completions && admitted.state.text_over_chat {
-        return chat::served(engine, admitted, ask).await;
+        return chat::served(engine, admitted, Arc::new(ask)).await;
     }
     respond(Box::pin(order::serve(engine, admitted, ask, paper)).await)
 }

@@ -50,13 +50,15 @@ pub(crate) fn part_pointer(source: Dialect, message: &Message, at: usize) -> Str
     match (message.parts.get(at).map(|part| &part.kind), source) {
         _ if message.content == ContentForm::Item => pointer.clone(),
         _ if message.content == ContentForm::List => format!("{pointer}/{at}"),
-        (_, Dialect::Gemini) => format!("{pointer}/parts/{at}"),
         (Some(PartKind::ToolResult(_)), Dialect::OpenAiChat | Dialect::CohereChat) => pointer.clone(),
         (Some(PartKind::ToolCall(_)), Dialect::OpenAiChat | Dialect::CohereChat) => {
             format!("{pointer}/tool_calls/{}", before(is_call))
         }
-        (Some(PartKind::Thinking { .. } | PartKind::Redacted { .. }), Dialect::OpenAiChat) => {
+        (Some(PartKind::Thinking { signature: None, .. }), Dialect::OpenAiChat) => {
             format!("{pointer}/reasoning_content")
+        }
+        (Some(PartKind::Thinking { .. } | PartKind::Redacted { .. }), Dialect::OpenAiChat) => {
+            format!("{pointer}/reasoning_details")
         }
         (Some(PartKind::Refusal(_)), Dialect::OpenAiChat) => format!("{pointer}/refusal"),
         // Anthropic's system prompt is content itself.

@@ -145,6 +145,8 @@ pub(crate) struct Crossed {
     pub(crate) findings: Vec<(Fact, Verdict)>,
     /// What was reported of this case and is not reported of the usual body.
     pub(crate) losses: Vec<Loss>,
+    /// The caller's body.
+    pub(crate) body: Value,
     /// The other side's body.
     pub(crate) written: String,
 }
@@ -191,8 +193,8 @@ fn crossed(case: &Case, from: &Side, to: &Side) -> Crossed {
     let mut body = usual.clone();
     merge(&mut body, patch);
     let result = |findings, losses, written: String| {
-        let (case, from, to) = (case.clone(), from.dialect, to.dialect);
-        Crossed { case, direction, from, to, findings, losses, written }
+        let (case, from, to, body) = (case.clone(), from.dialect, to.dialect, body.clone());
+        Crossed { case, direction, from, to, findings, losses, body, written }
     };
     let Some(told) = tell(&body, from, to) else {
         return result(vec![(Fact::new("body", ""), Verdict::Refused)], Vec::new(), String::new());
@@ -243,6 +245,7 @@ fn tell_request(body: &Value, from: &Side, to: &Side) -> Option<Told> {
     let again = to.dialect.codec().decode_request(&written).unwrap();
     let written: Value = serde_json::from_slice(&written).unwrap();
     let said = facts::of_request(&request, body);
+    let losses = losses.in_a_body_of(from.dialect);
     Some(Told { said, arrived: facts::of_request(&again, &written), written, losses })
 }
 
@@ -252,6 +255,7 @@ fn tell_reply(body: &Value, from: &Side, to: &Side) -> Option<Told> {
     let written = to.dialect.codec().encode_reply(&reply, None, &mut losses);
     let again = to.dialect.codec().decode_reply(&written).unwrap();
     let written: Value = serde_json::from_slice(&written).unwrap();
+    let losses = losses.in_a_body_of(from.dialect);
     Some(Told { said: facts::of_reply(&reply, body), arrived: facts::of_reply(&again, &written), written, losses })
 }
 

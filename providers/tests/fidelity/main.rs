@@ -40,6 +40,17 @@ fn nothing_is_lost_without_a_word() {
     assert!(lost.is_empty(), "{} lost:\n{}", lost.len(), lost.join("\n"));
 }
 
+/// Whoever reads a loss looks for it in the body that they sent, not in our model of it.
+#[test]
+fn every_loss_points_into_the_body_that_it_was_taken_from() {
+    let astray = cross::crossings().iter().flat_map(|crossed| {
+        let nowhere = crossed.losses.iter().filter(|loss| crossed.body.pointer(&loss.pointer).is_none());
+        nowhere.map(move |loss| format!("{}: {} ({})", crossed.title(), loss.pointer, loss.reason))
+    });
+    let astray: Vec<String> = astray.collect();
+    assert!(astray.is_empty(), "{} astray:\n{}", astray.len(), astray.join("\n"));
+}
+
 /// A dialect understands itself: were a reader of this test blind, it would be seen here.
 #[test]
 fn everything_is_kept_in_its_own_dialect() {

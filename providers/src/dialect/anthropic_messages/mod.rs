@@ -17,6 +17,7 @@ use http::StatusCode;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed, seal};
 
 /// See [`crate::Dialect::holds_what_was_made_here`]: reasoning that another provider sealed, or that nobody did, which the API
@@ -30,6 +31,15 @@ pub(super) fn holds_reasoning_of_others(body: &[u8]) -> bool {
     memchr::memmem::find_iter(body, KEY).any(is_empty)
         || seal::is_marked_by(body, &[seal::Origin::OpenAi, seal::Origin::Google])
 }
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/messages/*/content/*/name", "/messages/*/content/*/title"),
+    ("/parallel_tool_calls", "/tool_choice/disable_parallel_tool_use"),
+    ("/response_format", "/output_config/format"),
+    ("/choices/*/message/content", "/content"),
+    ("/usage/cache_write", "/usage/cache_creation_input_tokens"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +61,10 @@ impl Codec for AnthropicMessages {
     /// Anthropic's shape has no place for an annex.
     fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode(reply, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {

@@ -1,17 +1,14 @@
-//! Canonical messages to Anthropic's `system` and `messages`.
-//!
-//! Going back to this dialect, messages keep their places and their spelling. Coming from another dialect they are arranged
-//! as the API demands: system text stands at the top level, roles alternate, every result of a turn's parallel calls stands
-//! first in *one* user turn, and what the API refuses (blank text, thinking without a signature) is left out.
+//! Canonical messages to Anthropic's `system` and `messages`, as [`crate::dialect::turns`] arranges them.
 
 use super::block::{self, obstacle};
-use super::wire::{Crossing, NO_COUNTERPART};
-use crate::chat::{ContentForm, Message, Part, PartKind, Role};
-use crate::dialect::piece::{Piece, pieces_of};
+use super::wire::{Crossing, OWN};
+use crate::chat::{ContentForm, Message, Part, PartKind};
+use crate::dialect::piece::Piece;
 use crate::dialect::raw::is_blank;
+use crate::dialect::turns::{Host, Turn, Turns};
 use crate::json::{Array, Object};
 use crate::seal;
-use crate::{ChatRequest, Dialect, Text};
+use crate::{ChatRequest, Losses, Text};
 
 /// Where a decoded top-level `system` stands.
 pub(super) const SYSTEM: &str = "/system";
@@ -21,107 +18,47 @@ const OPENER: &str = ".";
 
 /// A request's messages, arranged for this dialect.
 #[derive(Debug)]
-pub(super) struct Conversation<'a> {
-    /// Whose the messages are.
-    source: Dialect,
-    system: Vec<&'a Message>,
-    turns: Vec<Turn<'a>>,
-}
+pub(super) struct Conversation<'a>(Turns<'a>);
 
-/// One element of `messages`.
-#[derive(Debug)]
-struct Turn<'a> {
-    role: &'static str,
-    /// The first message: it alone says how content was spelt, and what else stood beside it.
-    head: &'a Message,
-    pieces: Vec<Piece<'a>>,
-    merged: bool,
+impl Host for Crossing<'_> {
+    fn is_native(&self) -> bool {
+        self.native
+    }
+
+    fn takes(&mut self, piece: &Piece<'_>) -> bool {
+        if self.native { opens(piece, self) } else { crosses(piece, self) }
+    }
+
+    fn losses(&mut self) -> &mut Losses {
+        self.losses
+    }
 }
 
 impl<'a> Conversation<'a> {
     pub(super) fn of(request: &'a ChatRequest, crossing: &mut Crossing<'_>) -> Self {
-        let mut conversation = Self { source: request.source, system: Vec::new(), turns: Vec::new() };
-        for message in &request.messages {
-            let top = matches!(message.role, Role::System | Role::Developer)
-                && (!crossing.native || !message.pointer.starts_with("/messages/"));
-            if top {
-                conversation.hoist(message, crossing);
-            } else {
-                conversation.push(message, crossing);
-            }
-        }
-        if !crossing.native {
-            conversation.let_user_speak(crossing);
-        }
-        conversation
-    }
-
-    fn hoist(&mut self, message: &'a Message, crossing: &mut Crossing<'_>) {
-        if !self.turns.is_empty() {
-            crossing.losses.push(&message.pointer, "moved to the top: anthropic_messages has one system prompt");
-        }
-        lose_message_fields(message, crossing);
-        self.system.push(message);
-    }
-
-    fn push(&mut self, message: &'a Message, crossing: &mut Crossing<'_>) {
-        let role = match message.role {
-            Role::Assistant => "assistant",
-            Role::System | Role::Developer => "system",
-            Role::User | Role::Tool => "user",
-        };
-        let before = crossing.losses.len();
-        let pieces: Vec<Piece<'a>> = pieces_of(self.source, message)
-            .filter(|piece| if crossing.native { opens(piece, crossing) } else { crosses(piece, crossing) })
-            .collect();
-        lose_message_fields(message, crossing);
-        let emptied = !message.parts.is_empty() && pieces.is_empty();
-        if pieces.is_empty() && (!crossing.native || emptied) {
-            if crossing.losses.len() == before {
-                crossing.losses.push(&message.pointer, "anthropic_messages refuses an empty message");
-            }
-            return;
-        }
-        match self.turns.last_mut() {
-            Some(last) if last.role == role && joins(last, message, crossing.native) => {
-                last.pieces.extend(pieces);
-                last.merged = true;
-            }
-            _ => self.turns.push(Turn { role, head: message, pieces, merged: false }),
-        }
-    }
-
-    /// A conversation needs a user turn, and begins with one.
-    fn let_user_speak(&mut self, crossing: &mut Crossing<'_>) {
-        if self.turns.is_empty()
-            && let Some(message) = self.system.pop()
-        {
-            crossing.losses.push(&message.pointer, "sent as the user's: anthropic_messages needs a user turn");
-            let pieces = pieces_of(self.source, message).collect();
-            self.turns.push(Turn { role: "user", head: message, pieces, merged: false });
-        }
+        Self(Turns::of(request, OWN, crossing))
     }
 
     pub(super) fn write(&self, object: &mut Object<'_>, crossing: &mut Crossing<'_>) {
         self.write_system(object, crossing);
         let mut array = Array::new(object.key("messages"));
-        if let Some(Turn { role: "assistant", head, .. }) = self.turns.first().filter(|_| !crossing.native) {
+        if let Some(unasked) = self.0.unasked().filter(|_| !crossing.native) {
             crossing
                 .losses
-                .push(&head.pointer, "put behind a user turn of \".\": anthropic_messages begins with the user");
+                .push(&unasked.pointer, "put behind a user turn of \".\": anthropic_messages begins with the user");
             let mut opener = Object::new(array.item());
             opener.str("role", "user").str("content", OPENER);
             opener.end();
         }
-        for (at, turn) in self.turns.iter().enumerate() {
-            let last = at.saturating_add(1) == self.turns.len();
-            turn.write(last, array.item(), crossing);
+        for (at, turn) in self.0.turns.iter().enumerate() {
+            let last = at.saturating_add(1) == self.0.turns.len();
+            write_turn(turn, last, array.item(), crossing);
         }
         array.end();
     }
 
     fn write_system(&self, object: &mut Object<'_>, crossing: &mut Crossing<'_>) {
-        match self.system.as_slice() {
+        match self.0.system.as_slice() {
             [] => {}
             [Message { content: ContentForm::Plain, parts, .. }] if plain(parts).is_some() => {
                 if let Some(text) = plain(parts).filter(|text| crossing.native || !is_blank(text)) {
@@ -131,7 +68,7 @@ impl<'a> Conversation<'a> {
             messages => {
                 let mut array = Array::new(object.key("system"));
                 for message in messages {
-                    write_system_parts(message, self.source, &mut array, crossing);
+                    write_system_parts(message, &mut array, crossing);
                 }
                 array.end();
             }
@@ -139,58 +76,35 @@ impl<'a> Conversation<'a> {
     }
 }
 
-impl Turn<'_> {
-    fn write(&self, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
-        let mut object = Object::new(out);
-        object.str("role", self.role);
-        let single = match self.pieces.as_slice() {
-            [piece] if !self.merged && self.head.content == ContentForm::Plain => plain_part(piece.part),
-            _ => None,
-        };
-        if let Some(text) = single {
-            let closing = self.closing(text, last, crossing);
-            object.text("content", closing.as_ref().unwrap_or(text));
-        } else {
-            self.write_blocks(last, object.key("content"), crossing);
-        }
-        if crossing.native {
-            object.extras(&self.head.extras);
-        }
-        object.end();
+fn write_turn(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
+    let mut object = Object::new(out);
+    object.str("role", turn.role);
+    let single = match turn.pieces.as_slice() {
+        [piece] if !turn.merged && turn.head.content == ContentForm::Plain => Some(piece.part),
+        _ => None,
+    };
+    if let Some(text) = single.and_then(plain_part) {
+        let closing = single.filter(|_| last).and_then(|part| turn.closing(part, OWN, crossing));
+        object.text("content", closing.as_ref().and_then(plain_part).unwrap_or(text));
+    } else {
+        write_blocks(turn, last, object.key("content"), crossing);
     }
+    if crossing.native {
+        object.extras(&turn.head.extras);
+    }
+    object.end();
+}
 
-    fn write_blocks(&self, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
-        let mut array = Array::new(out);
-        let (results, others): (Vec<Piece<'_>>, Vec<Piece<'_>>) =
-            self.pieces.iter().partition(|piece| self.merged && matches!(piece.part.kind, PartKind::ToolResult(_)));
-        let count = results.len().saturating_add(others.len());
-        for (at, piece) in results.into_iter().chain(others).enumerate() {
-            let text = if let PartKind::Text(text) = &piece.part.kind { Some(text) } else { None };
-            let closes = last && at.saturating_add(1) == count;
-            match text.and_then(|text| self.closing(text, closes, crossing)) {
-                Some(trimmed) => {
-                    let part = Part { kind: PartKind::Text(trimmed), ..piece.part.clone() };
-                    block::encode(&part, &|| piece.place(), crossing, array.item());
-                }
-                None => block::encode(piece.part, &|| piece.place(), crossing, array.item()),
-            }
-        }
-        array.end();
+fn write_blocks(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
+    let mut array = Array::new(out);
+    let pieces = turn.in_order();
+    let count = pieces.len();
+    for (at, piece) in pieces.into_iter().enumerate() {
+        let closes = last && at.saturating_add(1) == count;
+        let closing = if closes { turn.closing(piece.part, OWN, crossing) } else { None };
+        block::encode(closing.as_ref().unwrap_or(piece.part), &|| piece.place(), crossing, array.item());
     }
-
-    /// The API refuses a last assistant text that ends in whitespace. The text without it, where that is so.
-    fn closing(&self, text: &Text, last: bool, crossing: &mut Crossing<'_>) -> Option<Text> {
-        if crossing.native || !last || self.role != "assistant" {
-            return None;
-        }
-        let plain = text.to_plain();
-        let trimmed = plain.trim_end();
-        if trimmed.len() == plain.len() {
-            return None;
-        }
-        crossing.losses.push(&self.head.pointer, "anthropic_messages refuses whitespace at the end of a prefill");
-        Some(Text::from_plain(trimmed))
-    }
+    array.end();
 }
 
 /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
@@ -226,31 +140,11 @@ fn opens(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
     !strange
 }
 
-/// Does the API want this message in the turn before it? Our own clients' messages stay as they were; the results that the
-/// gateway adds one by one still belong together, and so do the client's own results of the same turn.
-fn joins(turn: &Turn<'_>, message: &Message, native: bool) -> bool {
-    !native || (turn.head.role == Role::Tool && answers_calls(message))
-}
-
-fn answers_calls(message: &Message) -> bool {
-    message.role == Role::Tool || message.parts.iter().any(|part| matches!(part.kind, PartKind::ToolResult(_)))
-}
-
-fn lose_message_fields(message: &Message, crossing: &mut Crossing<'_>) {
-    if crossing.native {
-        return;
-    }
-    crossing.lose_extras(&message.extras, &|| message.pointer.clone());
-    if message.name.is_some() {
-        crossing.losses.push(format!("{}/name", message.pointer), NO_COUNTERPART);
-    }
-}
-
-fn write_system_parts(message: &Message, source: Dialect, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
+fn write_system_parts(message: &Message, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
     for (at, part) in message.parts.iter().enumerate() {
         let place = || match message.content {
             ContentForm::Plain => format!("{}/content", message.pointer),
-            _ => format!("{}/{}/{at}", message.pointer, source.parts_field()),
+            _ => format!("{}/content/{at}", message.pointer),
         };
         match &part.kind {
             PartKind::Text(text) if !crossing.native && text.is_empty() => {}

@@ -31,7 +31,25 @@ pub(crate) use scan::hint;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/tool_choice", "/toolConfig/toolChoice"),
+    ("/tools/*/cache_control", "/toolConfig/tools"),
+    ("/tools", "/toolConfig/tools"),
+    ("/messages/*/content/*/cache_control", "/messages/*/content"),
+    ("/messages/*/content/*/is_error", "/messages/*/content/*/toolResult/status"),
+    ("/messages/*/content/*/citations", "/messages/*/content/*/document/citations"),
+    ("/messages/*/content/*/name", "/messages/*/content/*/document/name"),
+    ("/thinking", "/additionalModelRequestFields/thinking"),
+    ("/choices/*/message/content/*/citations", "/output/message/content/*/citationsContent"),
+    ("/choices/*/message/content", "/output/message/content"),
+    ("/usage/cache_write", "/usage/cacheWriteInputTokens"),
+    ("/stop_sequence", "/additionalModelResponseFields/stop_sequence"),
+    ("/stop_reason", "/stopReason"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +73,10 @@ impl Codec for BedrockConverse {
     /// The shape has no place for an annex.
     fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode(reply, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {

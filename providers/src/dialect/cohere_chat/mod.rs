@@ -29,6 +29,7 @@ use serde_json::value::RawValue;
 use crate::chat::Part;
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
 
 pub(crate) use error::ended_in;
@@ -38,6 +39,18 @@ pub(crate) use reply::is_failure;
 pub(crate) fn decode_content(raw: &RawValue, pointer: &str) -> Result<Vec<Part>, Malformed> {
     content::decode(raw, &|| pointer.to_owned()).map(|(parts, _)| parts)
 }
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/tools/*/strict", "/strict_tools"),
+    ("/thinking/budget_tokens", "/thinking/token_budget"),
+    ("/documents/*/title", "/documents/*/data/title"),
+    ("/documents/*/name", "/documents/*/data/title"),
+    ("/choices/*/message", "/message"),
+    ("/choices/*/logprobs", "/logprobs"),
+    ("/choices/*/citations", "/message/citations"),
+    ("/stop_reason", "/finish_reason"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +72,10 @@ impl Codec for CohereChat {
     /// Cohere's shape has no place for an annex.
     fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode(reply, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {

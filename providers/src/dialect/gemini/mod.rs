@@ -34,7 +34,23 @@ pub use crate::dialect::Action;
 
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/tool_choice", "/toolConfig/functionCallingConfig"),
+    ("/response_format", "/generationConfig/responseMimeType"),
+    ("/thinking/budget_tokens", "/generationConfig/thinkingConfig/thinkingBudget"),
+    ("/contents/*/content", "/contents/*/parts"),
+    ("/systemInstruction/content", "/systemInstruction/parts"),
+    ("/choices/*/message/content", "/candidates/*/content/parts"),
+    ("/choices/*/citations", "/candidates/*/groundingMetadata"),
+    ("/choices/*/logprobs", "/candidates/*/logprobsResult"),
+    ("/choices", "/candidates"),
+    ("/usage/reasoning", "/usageMetadata/thoughtsTokenCount"),
+    ("/stop_reason", "/candidates/0/finishReason"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +73,10 @@ impl Codec for Gemini {
     /// Google's shape has no place for an annex.
     fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode(reply, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {

@@ -44,13 +44,11 @@ pub(super) struct Crossing<'a> {
     /// Where it comes from.
     source: Dialect,
     losses: &'a mut Losses,
-    /// Where the caller's messages list their parts.
-    list: &'static str,
 }
 
 impl<'a> Crossing<'a> {
     pub(super) fn new(source: Dialect, losses: &'a mut Losses) -> Self {
-        Self { source, losses, list: source.parts_field() }
+        Self { source, losses }
     }
 
     // === requests ===
@@ -114,9 +112,8 @@ impl<'a> Crossing<'a> {
     }
 
     fn parts(&mut self, parts: &[Part], form: ContentForm, pointer: &str) -> Vec<Part> {
-        let list = self.list;
         let place = |at: usize| match form {
-            ContentForm::Parts => format!("{pointer}/{list}/{at}"),
+            ContentForm::Parts => format!("{pointer}/content/{at}"),
             ContentForm::Item => pointer.to_owned(),
             ContentForm::List => format!("{pointer}/{at}"),
             _ => format!("{pointer}/content"),
@@ -211,7 +208,7 @@ impl<'a> Crossing<'a> {
         match from {
             ResponseFormat::Text | ResponseFormat::Json => Some(from.clone()),
             ResponseFormat::Schema { name, description, schema, strict, extras } => {
-                self.leave(self.place_of_format(), extras);
+                self.leave("/response_format", extras);
                 Some(ResponseFormat::Schema {
                     name: name.clone().or_else(|| Some(SCHEMA_NAME.into())),
                     description: description.clone(),
@@ -221,19 +218,15 @@ impl<'a> Crossing<'a> {
                 })
             }
             ResponseFormat::Foreign(..) => {
-                self.losses.push(self.place_of_format(), NO_COUNTERPART);
+                self.losses.push("/response_format", NO_COUNTERPART);
                 None
             }
         }
     }
 
-    fn place_of_format(&self) -> &'static str {
-        if self.source == Dialect::OpenAiResponses { "/text/format" } else { "/output_config/format" }
-    }
-
     /// OpenAI has efforts only. A budget of tokens is said as the effort nearest to it; an effort is never changed.
     fn reasoning(&mut self, from: &Reasoning) -> Option<Reasoning> {
-        self.leave(if self.source == Dialect::OpenAiResponses { "/reasoning" } else { "/thinking" }, &from.extras);
+        self.leave("/thinking", &from.extras);
         let effort = match (&from.effort, from.budget) {
             (Some(effort), budget) => {
                 if budget.is_some() {
@@ -276,15 +269,17 @@ impl<'a> Crossing<'a> {
     }
 
     fn choice(&mut self, from: &Choice) -> Choice {
-        self.leave("", &from.extras);
-        self.leave("", &from.message_extras);
+        let pointer = format!("/choices/{}", from.index);
+        let message = format!("{pointer}/message");
+        self.leave(&pointer, &from.extras);
+        self.leave(&message, &from.message_extras);
         lose_end(&from.finish, self.losses);
         let (beside, parts) = if self.source == Dialect::OpenAiResponses {
             sibling::beside_message(&from.parts)
         } else {
             (sibling::Beside::default(), from.parts.clone())
         };
-        let parts = self.parts(&parts, ContentForm::Parts, "");
+        let parts = self.parts(&parts, ContentForm::Parts, &message);
         let mut message_extras = Extras::default();
         if let Some(annotations) = beside.annotations {
             message_extras.push("annotations", annotations);

@@ -18,7 +18,18 @@ mod writer;
 use http::StatusCode;
 
 use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, Failure, Losses, Malformed};
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/messages/*/content/*/name", "/messages/*/content/*/file/filename"),
+    ("/tools/*/strict", "/tools/*/function/strict"),
+    ("/thinking/budget_tokens", "/reasoning/max_tokens"),
+    ("/choices/*/message/content/*", "/choices/*/message"),
+    ("/usage/reasoning", "/usage/completion_tokens_details/reasoning_tokens"),
+    ("/stop_reason", "/choices/0/finish_reason"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +50,10 @@ impl Codec for OpenAiChat {
 
     fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode_reply(reply, annex, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {

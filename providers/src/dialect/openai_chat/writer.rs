@@ -145,7 +145,7 @@ impl Writer {
                 if self.own && *source == Dialect::OpenAiChat {
                     self.chunk(choice, format!("\"content\":[{}]", raw.get()).as_bytes(), out);
                 } else {
-                    self.losses.push("/content", NO_COUNTERPART);
+                    self.losses.push(place(choice, index), NO_COUNTERPART);
                 }
                 Kind::Silent
             }
@@ -167,7 +167,7 @@ impl Writer {
             (Delta::Signature(signature), Kind::Call { position, legacy: false, .. }) => {
                 sign(&mut body, *position, signature);
             }
-            (Delta::Signature(_), _) => return self.losses.push("/content", SIGNATURE_OVER_CALLS_ONLY),
+            (Delta::Signature(_), _) => return self.losses.push(place(choice, index), SIGNATURE_OVER_CALLS_ONLY),
             (Delta::Arguments(text), Kind::Call { legacy: true, .. }) => {
                 body.extend_from_slice(b"\"function_call\":{");
                 field(&mut body, "arguments", text);
@@ -495,4 +495,9 @@ fn arguments(out: &mut Vec<u8>, position: u32, custom: bool, text: &Text) {
     out.extend_from_slice(if custom { b",\"custom\":{" } else { b",\"function\":{" });
     field(out, if custom { "input" } else { "arguments" }, text);
     out.extend_from_slice(b"}}]");
+}
+
+/// Where a block would stand in the whole reply.
+fn place(choice: u32, index: u32) -> String {
+    format!("/choices/{choice}/message/content/{index}")
 }

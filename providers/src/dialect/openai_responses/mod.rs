@@ -24,7 +24,20 @@ mod writer;
 use http::StatusCode;
 
 use crate::dialect::{EventReader, EventWriter, Problem, WriterOptions};
+use crate::loss::Places;
 use crate::{ChatReply, ChatRequest, Codec, Failure, Losses, Malformed};
+
+/// See [`Codec::places`].
+const PLACES: Places = &[
+    ("/input/*/content/*/name", "/input/*/content/*/filename"),
+    ("/response_format", "/text/format"),
+    ("/thinking", "/reasoning"),
+    ("/choices/*/message/content/*/logprobs", "/output/*/content/0/logprobs"),
+    ("/choices/*/message/content/*/annotations", "/output/*/content/0/annotations"),
+    ("/choices/*/message/content/*", "/output/*"),
+    ("/usage/reasoning", "/usage/output_tokens_details/reasoning_tokens"),
+    ("/stop_reason", "/status"),
+];
 
 /// The codec.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +73,10 @@ impl Codec for OpenAiResponses {
 
     fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         reply::encode_reply(reply, annex, losses)
+    }
+
+    fn places(&self) -> Places {
+        PLACES
     }
 
     fn encode_error(&self, problem: &Problem) -> Vec<u8> {
