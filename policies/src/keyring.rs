@@ -34,6 +34,9 @@ pub struct Credentials<'a> {
     pub vk_header: Option<&'a str>,
     /// `Authorization: Bearer …`
     pub bearer: Option<&'a str>,
+    /// The access key of `Authorization: AWS4-HMAC-SHA256 Credential=…`, as AWS's SDKs sign. It names a virtual key or nobody:
+    /// only who knows the secret beside it could check the signature.
+    pub access_key: Option<&'a str>,
     /// `x-api-key`, as Anthropic's SDKs send it.
     pub x_api_key: Option<&'a str>,
     /// `api-key`, as Azure's SDKs send it.
@@ -133,7 +136,8 @@ impl<'a> Credentials<'a> {
     /// The values that are virtual keys. An empty header counts as absent: clients send one when a variable is unset.
     fn virtual_keys(&self, keyring: &Keyring) -> impl Iterator<Item = &'a str> {
         let certain = self.vk_header.into_iter();
-        let possible = [self.bearer, self.x_api_key, self.api_key, self.x_goog_api_key].into_iter().flatten();
+        let authorized = self.bearer.or(self.access_key);
+        let possible = [authorized, self.x_api_key, self.api_key, self.x_goog_api_key].into_iter().flatten();
         let trimmed = |value: &'a str| Some(value.trim()).filter(|value| !value.is_empty());
         certain.filter_map(trimmed).chain(possible.filter_map(trimmed).filter(|value| keyring.claims(value)))
     }
@@ -141,7 +145,7 @@ impl<'a> Credentials<'a> {
 
 impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = [self.vk_header, self.bearer, self.x_api_key, self.api_key, self.x_goog_api_key];
+        let held = [self.vk_header, self.bearer, self.access_key, self.x_api_key, self.api_key, self.x_goog_api_key];
         f.debug_struct("Credentials").field("len", &held.iter().flatten().count()).finish()
     }
 }
@@ -150,8 +154,14 @@ impl fmt::Debug for Credentials<'_> {
 mod tests {
     use super::*;
 
-    const NONE: Credentials<'_> =
-        Credentials { vk_header: None, bearer: None, x_api_key: None, api_key: None, x_goog_api_key: None };
+    const NONE: Credentials<'_> = Credentials {
+        vk_header: None,
+        bearer: None,
+        access_key: None,
+        x_api_key: None,
+        api_key: None,
+        x_goog_api_key: None,
+    };
 
     fn keyring() -> Keyring {
         let mut keyring = Keyring::default();
@@ -188,6 +198,8 @@ mod tests {
                 Err(Denied::VirtualKeyNotFound),
             ),
             ("bearer, an SDK's dummy", Credentials { bearer: Some("sk-dummy"), ..NONE }, Ok(None)),
+            ("access key", Credentials { access_key: Some("vk_12345"), ..NONE }, Ok(Some("old style"))),
+            ("access key, AWS's own", Credentials { access_key: Some("AKIAIOSFODNN7EXAMPLE"), ..NONE }, Ok(None)),
             ("x-api-key", Credentials { x_api_key: Some("sk-bf-1"), ..NONE }, Ok(Some("generated"))),
             ("api-key", Credentials { api_key: Some("sk-bf-1"), ..NONE }, Ok(Some("generated"))),
             ("x-goog-api-key", Credentials { x_goog_api_key: Some("sk-bf-1"), ..NONE }, Ok(Some("generated"))),
@@ -232,6 +244,7 @@ mod tests {
             (Credentials { bearer: Some("sk-own"), ..NONE }, Some("sk-own")),
             (Credentials { x_goog_api_key: Some(" AIza "), ..NONE }, Some("AIza")),
             (Credentials { vk_header: Some("sk-own"), ..NONE }, None),
+            (Credentials { access_key: Some("AKIAIOSFODNN7EXAMPLE"), ..NONE }, None),
             (Credentials { bearer: Some("sk-bf-1"), x_api_key: Some("sk-own"), ..NONE }, Some("sk-own")),
             (Credentials { bearer: Some("sk-bf-unknown"), api_key: Some("vk_12345"), ..NONE }, None),
             (Credentials { bearer: Some(""), ..NONE }, None),

@@ -165,9 +165,12 @@ pub fn is_model_name(name: &str) -> bool {
 
 /// Everything in the headers that may be a virtual key.
 pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+    let authorization = text(headers, header::AUTHORIZATION);
+    let bearer = authorization.and_then(bearer);
     Credentials {
         vk_header: text(headers, &names::VIRTUAL_KEY),
-        bearer: text(headers, header::AUTHORIZATION).and_then(bearer),
+        bearer,
+        access_key: authorization.filter(|_| bearer.is_none()).and_then(access_key),
         x_api_key: text(headers, &names::X_API_KEY),
         api_key: text(headers, &names::API_KEY),
         x_goog_api_key: text(headers, &names::X_GOOG_API_KEY),
@@ -201,6 +204,14 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Who signs, of `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=.., Signature=..`
+/// (AWS, "Signature Version 4 for API requests").
+fn access_key(value: &str) -> Option<&str> {
+    let (_, credential) = value.strip_prefix("AWS4-HMAC-SHA256")?.split_once("Credential=")?;
+    let (key, _scope) = credential.split_once('/')?;
+    Some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,5 +237,13 @@ mod tests {
     fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
         assert_eq!(bearer("BEARER  sk-bf-1 "), Some("sk-bf-1"));
         assert_eq!(bearer("Basic abc"), None);
+    }
+
+    #[test]
+    fn who_signs_is_found_in_a_signature() {
+        let signed = "AWS4-HMAC-SHA256 Credential=sk-bf-1/20261121/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=f";
+        assert_eq!(access_key(signed), Some("sk-bf-1"));
+        assert_eq!(access_key("AWS4-HMAC-SHA256 Credential=sk-bf-1, Signature=f"), None);
+        assert_eq!(access_key("Bearer Credential=sk-bf-1/20261121"), None);
     }
 }

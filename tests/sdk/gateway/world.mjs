@@ -32,8 +32,8 @@ export async function startWorld() {
   const endless = await startEndless();
   try {
     const provider = (style) => announced(children, FIXTURES, ["provider", "--style", style, "--parent"]);
-    const [openai, anthropic, gemini, web, events] = await Promise.all([
-      ...["openai", "anthropic", "gemini"].map(provider),
+    const [openai, anthropic, gemini, bedrock, cohere, web, events] = await Promise.all([
+      ...["openai", "anthropic", "gemini", "bedrock", "cohere"].map(provider),
       announced(children, "node", everything("streamableHttp")),
       announced(children, "node", everything("sse")),
     ]);
@@ -41,6 +41,8 @@ export async function startWorld() {
       OPENAI_UPSTREAM: openai,
       ANTHROPIC_UPSTREAM: anthropic,
       GEMINI_UPSTREAM: gemini,
+      BEDROCK_UPSTREAM: bedrock,
+      COHERE_UPSTREAM: cohere,
       ENDLESS_UPSTREAM: endless.url,
       EVERYTHING_HTTP: `${web}/mcp`,
       EVERYTHING_SSE: `${events}/sse`,
