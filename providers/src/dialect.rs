@@ -14,6 +14,8 @@ mod turns;
 
 pub use action::Action;
 pub(crate) use action::{escaped, operation};
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -134,6 +136,10 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
     fn read_error_headers(&self, _headers: &HeaderMap, _failure: &mut Failure) {}
     /// The headers that belong to [`Codec::encode_error`]'s body.
     fn error_headers(&self, _problem: &Problem) -> HeaderMap {
+        HeaderMap::new()
+    }
+    /// The headers besides `retry-after` in which SDKs of this dialect look for how long to wait. Most know no other.
+    fn wait_headers(&self, _wait: Duration) -> HeaderMap {
         HeaderMap::new()
     }
     /// Upstream frames to events.

@@ -3,6 +3,7 @@
 BIFROST_FIXTURES_BIN names the `bifrost-fixtures` binary; without it the debug build in ./target is used.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -78,10 +79,27 @@ def world():
 
     `world.gateway` (URL), `world.files` (the folder of the file tools), `world.endless` (the URL of a talkative provider).
     """
+    with started(HERE / "gateway" / "world.mjs") as places:
+        yield places
+
+
+@pytest.fixture(scope="session")
+def failing():
+    """Providers that fail, before the real gateway (`failures/world.mjs`): `failing.gateway` (URL), `failing.case()` (a model with a
+    key of its own, which may rest)."""
+    with started(HERE / "failures" / "world.mjs") as places:
+        cases = iter(range(places.cases))
+        places.case = lambda: f"case-{next(cases)}"
+        yield places
+
+
+@contextlib.contextmanager
+def started(world: pathlib.Path):
+    """What a world says of itself, while it runs."""
     clock = pathlib.Path(sys.executable).parent / "mcp-server-time"
     with tempfile.TemporaryFile(mode="w+") as said:
         process = subprocess.Popen(
-            ["node", HERE / "gateway" / "world.mjs"],
+            ["node", world],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -91,7 +109,7 @@ def world():
         line = process.stdout.readline()
         if not line:
             said.seek(0)
-            pytest.exit(f"the world of the gateway tests did not start:\n{said.read()}", 2)
+            pytest.exit(f"{world} did not start:\n{said.read()}", 2)
         yield types.SimpleNamespace(**json.loads(line))
         process.stdin.close()
         assert process.wait(timeout=30) == 0, "the gateway did not stop in order"

@@ -191,7 +191,7 @@ impl Refusal {
     /// same dialect, because nothing says it better.
     pub fn reply(&self, dialect: Dialect, annex: Option<String>) -> Reply {
         let problem = self.problem(annex);
-        let mut headers = self.headers();
+        let mut headers = self.headers(dialect);
         let body = match self {
             Self::Failed { upstream, failure, .. } if *upstream == dialect && is_own_error(failure) => {
                 failure.body.clone()
@@ -205,20 +205,26 @@ impl Refusal {
         Reply { status, headers, body: ReplyBody::Whole(body), problem: Some(Box::new(problem)) }
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// How long the caller should wait, as far as somebody said.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { failure, .. } => failure.retry_after,
+            Self::Denied(denied) => denied.retry_after(),
+            _ => None,
+        }
+    }
+
+    fn headers(&self, dialect: Dialect) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let mut wait = None;
         match self {
             Self::Failed { failure, .. } => {
                 headers = returnable(&failure.headers);
-                wait = failure.retry_after;
                 if failure.kind == FailureKind::Credential {
                     // Somebody has to mend the keys first.
                     headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
             }
             Self::Denied(denied) => {
-                wait = denied.retry_after();
                 if !denied.should_retry() {
                     headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
@@ -234,12 +240,13 @@ impl Refusal {
             Self::RunDeadline(_) => {}
         }
         let status = self.status();
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-            && !headers.contains_key(header::RETRY_AFTER)
-        {
-            let seconds = wait.unwrap_or(Duration::from_secs(1)).as_secs_f64().ceil().max(1.0);
-            if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {
-                headers.insert(header::RETRY_AFTER, value);
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let wait = self.wait().unwrap_or(Duration::from_secs(1));
+            headers.extend(dialect.codec().wait_headers(wait));
+            if !headers.contains_key(header::RETRY_AFTER) {
+                let seconds = wait.as_secs_f64().ceil().max(1.0);
+                headers
+                    .extend(HeaderValue::try_from(format!("{seconds:.0}")).map(|value| (header::RETRY_AFTER, value)));
             }
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::headers::returnable;
-use super::retry_after::{retry_after, stated_in};
+use super::retry_after::{clamped, retry_after, stated_in, temper};
 use crate::failure::FailureKind;
 use crate::transport::content_encoding;
 use crate::{Codec, Failure};
@@ -37,11 +37,12 @@ pub fn failure_of(
     };
     codec.read_error_headers(headers, &mut failure);
     failure.status = failure.status.or(Some(status));
-    failure.retry_after = retry_after(headers, now).or(failure.retry_after).or_else(|| {
+    failure.retry_after = retry_after(headers, now).or(failure.retry_after.map(clamped)).or_else(|| {
         let limited = failure.kind == FailureKind::RateLimited;
         limited.then(|| stated_in(&failure.message)).flatten()
     });
     failure.headers = returnable(headers);
+    temper(&mut failure.headers, now);
     if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
         failure.headers.insert(header::CONTENT_TYPE, content_type.clone());
     }

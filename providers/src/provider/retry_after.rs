@@ -2,22 +2,49 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// Nobody waits longer than this for one answer; what a provider says beyond it is cut.
 const LONGEST: Duration = Duration::from_hours(1);
 
-/// `retry-after-ms` (milliseconds), else `retry-after`: seconds, whole or fractional, or an HTTP date.
-///
-/// `None` for what is absent, negative, in the past or garbage; at most an hour.
+/// The wait that a header's value states.
+type Read = fn(&str, SystemTime) -> Option<Duration>;
+
+/// The headers that state one, the finer one first: `retry-after-ms` in milliseconds, `retry-after` in seconds, whole or
+/// fractional, or as an HTTP date; `x-amz-retry-after`, in milliseconds, is AWS's (botocore 1.44.5, `retries/standard.py`).
+const STATED_IN: [(&str, Read); 3] = [
+    ("retry-after-ms", |value, _| seconds(value, 1000.0)),
+    ("x-amz-retry-after", |value, _| seconds(value, 1000.0)),
+    ("retry-after", |value, now| seconds(value, 1.0).or_else(|| until(value, now))),
+];
+
+/// What the headers state. `None` for what is absent, negative, in the past or garbage; at most an hour.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let milliseconds = text("retry-after-ms").and_then(|value| seconds(value, 1000.0));
-    let stated = milliseconds.or_else(|| {
-        let value = text(header::RETRY_AFTER.as_str())?;
-        seconds(value, 1.0).or_else(|| until(value, now))
-    })?;
-    Some(stated.min(LONGEST))
+    STATED_IN.iter().find_map(|(name, read)| stated(headers, name, *read, now)).map(clamped)
+}
+
+/// At most an hour, wherever it was stated.
+pub(super) fn clamped(wait: Duration) -> Duration {
+    wait.min(LONGEST)
+}
+
+/// Takes out of headers that a client gets what nobody should act upon. Told to wait for ten years, one SDK sleeps for weeks
+/// and another, whose timer overflows, not at all; told a negative wait, some come back at once and for ever.
+pub(super) fn temper(headers: &mut HeaderMap, now: SystemTime) {
+    for (name, read) in STATED_IN {
+        let stated = stated(headers, name, read, now);
+        if stated.is_some_and(|wait| wait < LONGEST) {
+            continue;
+        }
+        headers.remove(name);
+        if stated.is_some() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(LONGEST.as_secs()));
+        }
+    }
+}
+
+fn stated(headers: &HeaderMap, name: &str, read: Read, now: SystemTime) -> Option<Duration> {
+    read(headers.get(name)?.to_str().ok()?.trim(), now)
 }
 
 fn seconds(value: &str, per_second: f64) -> Option<Duration> {
@@ -40,7 +67,7 @@ pub(super) fn stated_in(message: &str) -> Option<Duration> {
         wait = Some(wait.unwrap_or(Duration::ZERO) + part);
         rest = after;
     }
-    wait.map(|wait| wait.min(LONGEST))
+    wait.map(clamped)
 }
 
 /// A number and its unit, and the text after them.
@@ -92,6 +119,26 @@ mod tests {
         assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "250")]), ms(250), "the finer one counts");
         assert_eq!(check(&[("retry-after", "9"), ("retry-after-ms", "-3")]), ms(9000));
         assert_eq!(check(&[]), None);
+    }
+
+    #[test]
+    fn callers_are_told_no_wait_that_nobody_means() {
+        let now = httpdate::parse_http_date("Sat, 21 Nov 2026 10:00:00 GMT").unwrap();
+        let near = "Sat, 21 Nov 2026 10:00:20 GMT";
+        for (said, told) in [
+            (("retry-after", "30"), Some("30")),
+            (("retry-after", near), Some(near)),
+            (("retry-after", "315360000"), Some("3600")),
+            (("retry-after", "Fri, 21 Nov 2036 10:00:00 GMT"), Some("3600")),
+            (("retry-after-ms", "99999999999"), Some("3600")),
+            (("retry-after", "-1"), None),
+            (("retry-after", "soon"), None),
+        ] {
+            let mut headers = HeaderMap::from_iter([(said.0.parse().unwrap(), said.1.parse().unwrap())]);
+            temper(&mut headers, now);
+            let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            assert_eq!(left, Vec::from_iter(told.map(|told| ("retry-after", told))), "{said:?}");
+        }
     }
 
     #[test]

@@ -31,9 +31,8 @@ export async function startWorld() {
   await writeFile(join(folder, "note.txt"), SECRET);
   const endless = await startEndless();
   try {
-    const provider = (style) => announced(children, FIXTURES, ["provider", "--style", style, "--parent"]);
     const [openai, anthropic, gemini, bedrock, cohere, web, events] = await Promise.all([
-      ...["openai", "anthropic", "gemini", "bedrock", "cohere"].map(provider),
+      ...["openai", "anthropic", "gemini", "bedrock", "cohere"].map((style) => scripted(children, style)),
       announced(children, "node", everything("streamableHttp")),
       announced(children, "node", everything("sse")),
     ]);
@@ -52,10 +51,10 @@ export async function startWorld() {
       CLOCK_SERVER: process.env.MCP_SERVER_TIME ?? "mcp-server-time",
     };
     const gateway = await startGateway(children, environment);
-    const stop = () => takeDown(children, gateway.child, endless, folder);
+    const stop = () => takeDown(children, gateway.child, [endless.server], folder);
     return { gateway: gateway.url, files: folder, endless: endless.url, stop };
   } catch (error) {
-    await takeDown(children, undefined, endless, folder);
+    await takeDown(children, undefined, [endless.server], folder);
     throw error;
   }
 }
@@ -69,6 +68,9 @@ function program(name) {
 function everything(transport) {
   return ["--import", new URL("loopback.mjs", import.meta.url).href, program("@modelcontextprotocol/server-everything"), transport];
 }
+
+/** A scripted provider of this style. */
+export const scripted = (children, style) => announced(children, FIXTURES, ["provider", "--style", style, "--parent"]);
 
 /** Starts a server that says on standard output where it listens. */
 async function announced(children, command, args) {
@@ -84,8 +86,8 @@ async function announced(children, command, args) {
   throw new Error(`${command} ${args.join(" ")} ended before it was ready: ${stderr.text}`);
 }
 
-async function startGateway(children, environment) {
-  const args = ["--config", here("config.json"), "--port", "0", "--drain-seconds", "5"];
+export async function startGateway(children, environment, config = here("config.json")) {
+  const args = ["--config", config, "--port", "0", "--drain-seconds", "5"];
   const child = spawn(GATEWAY, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
   children.push(child);
   const failed = new Promise((_, reject) => child.once("error", reject));
@@ -140,11 +142,13 @@ async function startEndless() {
 }
 
 /** The gateway first, so that its orderly stop meets living tool servers. */
-async function takeDown(children, gateway, endless, folder) {
+export async function takeDown(children, gateway, servers, folder) {
   const code = gateway ? await end(gateway) : 1;
   await Promise.all(children.map(end));
-  endless.server.closeAllConnections();
-  endless.server.close();
+  for (const server of servers) {
+    server.closeAllConnections?.();
+    server.close();
+  }
   await rm(folder, { recursive: true, force: true });
   return code;
 }
@@ -167,8 +171,12 @@ function gather(stream) {
   return gathered;
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { stop, ...places } = await startWorld();
+/** As a program: says where everything is, and ends in order when standard input does. */
+export async function runIfProgram(url, start) {
+  if (!process.argv[1] || url !== pathToFileURL(process.argv[1]).href) return;
+  const { stop, ...places } = await start();
   process.stdout.write(`${JSON.stringify(places)}\n`);
   process.stdin.resume().once("end", async () => process.exit((await stop()) ?? 1));
 }
+
+await runIfProgram(import.meta.url, startWorld);

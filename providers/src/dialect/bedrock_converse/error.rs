@@ -1,6 +1,8 @@
 //! Errors in AWS's shape: `{"message"}`, with the error's name in the header `x-amzn-errortype`, or in a stream as the name of an
 //! exception; and what they mean.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
@@ -10,6 +12,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::json::{Object, Str, wire};
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
 /// Names of errors, the status each stands for, and what it means (service model, and "Common errors" of the API reference); the
 /// first row of a status is the one written for it.
@@ -81,6 +84,12 @@ pub(super) fn headers(problem: &Problem) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(ERROR_TYPE, HeaderValue::from_static(name_of(problem)));
     headers
+}
+
+/// How long to wait, in milliseconds: the one header in which botocore looks for it (1.44.5, `retries/standard.py`).
+pub(super) fn wait(wait: Duration) -> HeaderMap {
+    let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from(milliseconds))])
 }
 
 /// The exception for a stream that has begun: its name and its payload.

@@ -24,6 +24,8 @@ pub(crate) mod usage;
 mod wire;
 mod writer;
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 
 pub use family::base_model;
@@ -93,6 +95,10 @@ impl Codec for BedrockConverse {
 
     fn error_headers(&self, problem: &Problem) -> HeaderMap {
         error::headers(problem)
+    }
+
+    fn wait_headers(&self, wait: Duration) -> HeaderMap {
+        error::wait(wait)
     }
 
     fn reader(&self) -> Box<dyn EventReader> {
