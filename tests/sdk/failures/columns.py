@@ -25,9 +25,6 @@ class Column:
     status: Callable[[Exception], int | None]
     # One of its headers.
     header: Callable[[Exception, str], str | None]
-    # Does it wait as it is told, and leave what `x-should-retry` says is hopeless? Others wait and repeat as they like.
-    waits: bool = True
-    obeys: bool = True
 
 
 class ToldInStream(Exception):
@@ -211,8 +208,6 @@ COLUMNS = [
         {"generate, streamed": genai_streamed},
         lambda error: getattr(error, "code", None),
         response_header,
-        waits=False,
-        obeys=False,
     ),
     Column(
         "boto3",
@@ -223,7 +218,6 @@ COLUMNS = [
         {"converse, streamed": converse_stream},
         bedrock_status,
         bedrock_header,
-        obeys=False,
     ),
     Column(
         "cohere",
@@ -234,7 +228,6 @@ COLUMNS = [
         {"chat, streamed": cohere_streamed},
         status_code,
         lambda error, name: error.headers.get(name),
-        obeys=False,
     ),
 ]
 

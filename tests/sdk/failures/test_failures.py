@@ -6,6 +6,7 @@ The same file runs in two environments, each with its SDKs; `failures.test.mjs` 
 
 import json
 import pathlib
+import re
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,11 @@ each_column = pytest.mark.parametrize("column", COLUMNS, ids=lambda column: colu
 
 def each_failure(moment):
     return pytest.mark.parametrize("failure", TABLE[moment], ids=lambda failure: failure["failure"])
+
+
+def heeds(column, header):
+    """Others wait and repeat as they like."""
+    return header in TABLE["heeds"][column.name]
 
 
 def outcome(way, client, model, script):
@@ -105,7 +111,7 @@ def limited(retry_after, key):
 
 
 @pytest.mark.parametrize("wait", TABLE["waits"], ids=lambda wait: str(wait["retry_after"]))
-@pytest.mark.parametrize("column", [column for column in COLUMNS if column.waits], ids=lambda column: column.name)
+@pytest.mark.parametrize("column", [column for column in COLUMNS if heeds(column, "retry-after")], ids=lambda column: column.name)
 def test_an_sdk_that_repeats_waits_as_it_is_told(failing, column, wait):
     """The key rests for as long, so whoever came back before would be told again to wait."""
     client = column.connect(failing.gateway, 2, KEY)
@@ -141,15 +147,15 @@ def test_nobody_is_told_to_wait_for_years(failing, column):
 
 
 def refused(failing):
-    """How many requests the gateway has refused or failed so far."""
+    """How many requests the gateway has answered with an error so far."""
     with urllib.request.urlopen(f"{failing.gateway}/metrics") as reply:
-        lines = reply.read().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("bifrost_error_requests_total{"))
+        counts = re.findall(r'^http_requests_total{.*status="[45]..".*} (.+)$', reply.read().decode(), re.MULTILINE)
+    return sum(map(float, counts))
 
 
 HOPELESS = [("vk-nobody", "{style}/scripted-small", 401), ("vk-gone", "{style}/scripted-small", 403), (KEY, "revoked-{style}/m", 502)]
 # SDKs that know no `x-should-retry` repeat every 5xx.
-OBEYED = [(column, *asked) for column in COLUMNS for asked in HOPELESS if column.obeys or asked[2] < 500]
+OBEYED = [(column, *asked) for column in COLUMNS for asked in HOPELESS if heeds(column, "x-should-retry") or asked[2] < 500]
 
 
 @pytest.mark.parametrize(("column", "key", "model", "status"), OBEYED, ids=lambda value: getattr(value, "name", None))
@@ -161,3 +167,23 @@ def test_what_is_hopeless_is_asked_once(failing, column, key, model, status):
     check_class(column, error, TABLE["raised"][column.name][str(status)], model)
     assert column.status(error) == status
     assert refused(failing) - before == 1
+
+
+def raised(classes):
+    """`BadRequestError` 400, `InternalServerError` 500 502: each class with its statuses."""
+    statuses = {}
+    for status, name in classes.items():
+        if status.isdigit():
+            statuses.setdefault(name, []).append(status)
+    return ", ".join(f"`{name}` {' '.join(of)}" for name, of in statuses.items())
+
+
+def test_the_page_of_errors_is_current():
+    lines = ["| SDK | raises, by status | in a stream | heeds |", "|---|---|---|---|"]
+    for name, classes in TABLE["raised"].items():
+        streamed = f"`{classes['in a stream']}`" if classes["in a stream"] else "nothing: see below"
+        heeded = ", ".join(f"`{header}`" for header in TABLE["heeds"][name]) or "neither"
+        lines.append(f"| `{name}` | {raised(classes)} | {streamed} | {heeded} |")
+    page = (HERE.parents[2] / "docs" / "errors.md").read_text()
+    _, _, rest = page.partition("<!-- raised: made from tests/sdk/failures/failures.json, kept current by a test -->\n\n")
+    assert rest.partition("\n<!-- end of raised -->")[0].splitlines() == lines, "\n".join(["this belongs there:", *lines])
