@@ -10,7 +10,7 @@ import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { SECRET, startWorld } from "./world.mjs";
 
-const PROVIDERS = ["openai", "anthropic", "gemini"];
+const PROVIDERS = ["openai", "anthropic", "gemini", "bedrock", "cohere"];
 
 let world;
 

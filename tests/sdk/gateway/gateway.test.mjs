@@ -7,7 +7,7 @@ import { betaTool } from "@anthropic-ai/sdk/helpers/beta/json-schema";
 import OpenAI from "openai";
 import { SECRET, startWorld } from "./world.mjs";
 
-const PROVIDERS = ["openai", "anthropic"];
+const PROVIDERS = ["openai", "anthropic", "gemini", "bedrock", "cohere"];
 const user = (content) => [{ role: "user", content }];
 
 let world;

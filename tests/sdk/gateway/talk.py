@@ -11,7 +11,7 @@ from typing import Any
 
 from clients import anthropic_client, async_anthropic_client, async_openai_client, openai_client
 
-MODELS = {"openai": "openai/scripted-small", "anthropic": "anthropic/scripted-small"}
+MODELS = {name: f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")}
 
 
 @dataclasses.dataclass

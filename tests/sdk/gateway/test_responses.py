@@ -7,7 +7,7 @@ import pytest
 from clients import openai_client
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
-MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-small"]
+MODELS = [f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")]
 each_model = pytest.mark.parametrize("model", MODELS)
 each_way = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 BOOK = {

@@ -227,6 +227,23 @@ def test_errors_have_their_classes(client, ask):
         ask(client, modelId="openai/missing-model", messages=user("hi"))
 
 
+ADDING = f"[say: Adding.]{call('pipe-get-sum', a=1, b=2)}[then][fail: 503 gone for lunch]"
+
+
+@each_model
+def test_an_error_in_the_second_turn_of_a_loop(client, model):
+    """Whole, it is a status; in a stream, an exception after the text of the first turn."""
+    with pytest.raises(client.exceptions.ServiceUnavailableException, match="gone for lunch"):
+        client.converse(modelId=model, messages=user(ADDING))
+    events = iter(client.converse_stream(modelId=model, messages=user(ADDING))["stream"])
+    with pytest.raises(exceptions.EventStreamError, match="gone for lunch"):
+        text = ""
+        for event in events:
+            text += event.get("contentBlockDelta", {}).get("delta", {}).get("text", "")
+    # What Cohere's models say before their calls is a plan, and no text.
+    assert text.strip() == ("" if model.startswith("cohere/") else "Adding.")
+
+
 def test_a_key_that_the_provider_refuses_is_not_the_callers_fault(client):
     with pytest.raises(exceptions.ClientError) as failure:
         client.converse(modelId="revoked/scripted-small", messages=user("hi"))

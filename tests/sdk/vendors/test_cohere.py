@@ -197,6 +197,20 @@ def test_errors_have_their_classes(client, ask, model):
         assert "no such thing" in failure.value.body["message"]
 
 
+ADDING = f"[say: Adding.]{call('pipe-get-sum', a=1, b=2)}[then][fail: 503 gone for lunch]"
+
+
+@each_model
+def test_an_error_in_the_second_turn_of_a_loop(client, model):
+    """Whole, it is a status; in a stream, where this SDK raises nothing, it is what the last event says."""
+    with pytest.raises(cohere.ServiceUnavailableError) as failure:
+        client.chat(model=model, messages=user(ADDING))
+    assert "gone for lunch" in failure.value.body["message"]
+    *_, last = client.chat_stream(model=model, messages=user(ADDING))
+    assert (last.type, last.delta.finish_reason) == ("message-end", "ERROR")
+    assert "gone for lunch" in last.delta.error
+
+
 def test_a_key_that_the_provider_refuses_is_not_the_callers_fault(client):
     with pytest.raises(cohere.core.ApiError) as failure:
         client.chat(model="revoked/scripted-small", messages=user("hi"))

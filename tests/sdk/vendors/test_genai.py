@@ -8,7 +8,7 @@ from google import genai
 from google.genai import errors, types
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
-MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-small"]
+MODELS = [f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")]
 each_model = pytest.mark.parametrize("model", MODELS)
 
 
@@ -96,6 +96,21 @@ def test_errors_have_their_classes(client, model):
         assert failure.value.code == code and "no" in failure.value.message
     with pytest.raises(errors.APIError):
         list(client.models.generate_content_stream(model=model, contents="[say: one two three][chunks: 3][error-after: 4]"))
+
+
+@each_model
+def test_an_error_in_the_second_turn_of_a_loop(client, model):
+    """Whole, it is a status; in a stream, an exception after the text of the first turn."""
+    script = f"[say: Adding.]{call('pipe-get-sum', a=1, b=2)}[then][fail: 503 gone for lunch]"
+    with pytest.raises(errors.ServerError, match="gone for lunch") as failure:
+        client.models.generate_content(model=model, contents=script)
+    assert failure.value.code == 503
+    text = ""
+    with pytest.raises(errors.ServerError, match="gone for lunch"):
+        for chunk in client.models.generate_content_stream(model=model, contents=script):
+            text += chunk.text or ""
+    # What Cohere's models say before their calls is a plan, and no text.
+    assert text.strip() == ("" if model.startswith("cohere/") else "Adding.")
 
 
 def test_a_key_that_nobody_knows(world):
