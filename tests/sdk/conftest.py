@@ -85,8 +85,10 @@ def world():
 
 @pytest.fixture(scope="session")
 def failing():
-    """Providers that fail, before the real gateway (`failures/world.mjs`): `failing.gateway` (URL), `failing.case()` (a model with a
-    key of its own, which may rest)."""
+    """Providers that fail, behind the real gateway (`failures/world.mjs`).
+
+    `failing.gateway` (URL), `failing.case()` (a model with a key of its own, which may rest).
+    """
     with started(HERE / "failures" / "world.mjs") as places:
         cases = iter(range(places.cases))
         places.case = lambda: f"case-{next(cases)}"

@@ -1,4 +1,4 @@
-"""The SDKs of this environment, each as a column of `failures.json`: its ways of asking, and how its exceptions tell what they know.
+"""Python's SDKs, each as a column of `failures.json`: its ways of asking, and how its exceptions tell what they know.
 
 A way takes the address of the gateway, a model and a script, and gives the text piece by piece; what it raises is the test's.
 """
@@ -177,6 +177,7 @@ def status_code(error):
 
 def response_header(error, name):
     return error.response.headers.get(name)
+
 
 COLUMNS = [
     Column(

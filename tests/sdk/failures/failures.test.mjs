@@ -29,7 +29,8 @@ after(async () => assert.equal(await world.stop(), 0, "the gateway did not stop 
 const COLUMNS = {
   "openai (Node)": {
     behind: ["openai", "anthropic"],
-    connect: (attempts, apiKey = KEY) => new OpenAI({ baseURL: `${world.gateway}/v1`, apiKey, maxRetries: attempts - 1, timeout: 30_000 }),
+    connect: (attempts, apiKey = KEY) =>
+      new OpenAI({ baseURL: `${world.gateway}/v1`, apiKey, maxRetries: attempts - 1, timeout: 30_000 }),
     whole: {
       chat: async function* (client, model, script) {
         yield (await client.chat.completions.create({ model, messages: user(script) })).choices[0].message.content;
@@ -91,7 +92,8 @@ const COLUMNS = {
     },
     streamed: {
       "generate, streamed": async function* (client, model, script) {
-        for await (const chunk of await client.models.generateContentStream({ model, contents: script })) yield chunk.text ?? "";
+        const stream = await client.models.generateContentStream({ model, contents: script });
+        for await (const chunk of stream) yield chunk.text ?? "";
       },
     },
     is: (error) => error instanceof ApiError,
@@ -133,7 +135,7 @@ function checkError(name, error, { wanted, says, asked }) {
   assert.ok(error && COLUMNS[name].is(error), `${asked}: ${error?.stack}`);
   assert.equal(error.constructor.name, wanted, `${asked}: ${error}`);
   assert.ok(String(error.message).includes(says), `${asked}: ${error}`);
-  for (const secret of ["sk-secret", "bad-key", "sk-house"]) assert.ok(!String(error.message).includes(secret), `${asked}: ${error}`);
+  assert.doesNotMatch(String(error.message), /sk-secret|bad-key|sk-house/, asked);
 }
 
 function checkStatuses(name, failure, answers) {
@@ -191,7 +193,8 @@ for (const [name, column] of Object.entries(COLUMNS)) {
         await Promise.all(
           asked.map(async ([way, style, own]) => {
             const began = performance.now();
-            assert.deepEqual(await outcome(way, client, `${style}/${own}`, limited(retryAfter, `${own}-node`)), { text: "at last" });
+            const answer = await outcome(way, client, `${style}/${own}`, limited(retryAfter, `${own}-node`));
+            assert.deepEqual(answer, { text: "at last" });
             const took = (performance.now() - began) / 1000;
             assert.ok(seconds <= took && took < seconds + 6, `${style}: ${took}`);
           }),

@@ -1,5 +1,5 @@
-"""What providers do wrong, at every moment of an answer, as the official SDKs raise it: `failures.json`, in all of their ways of asking,
-with a provider of their own dialect behind the gateway, and another.
+"""What providers do wrong, at every moment of an answer, as the official SDKs raise it: `failures.json`, in all of their ways of
+asking, with a provider of their own dialect behind the gateway, and another.
 
 The same file runs in two environments, each with its SDKs; `failures.test.mjs` has the columns of Node.
 """
@@ -111,7 +111,9 @@ def limited(retry_after, key):
 
 
 @pytest.mark.parametrize("wait", TABLE["waits"], ids=lambda wait: str(wait["retry_after"]))
-@pytest.mark.parametrize("column", [column for column in COLUMNS if heeds(column, "retry-after")], ids=lambda column: column.name)
+@pytest.mark.parametrize(
+    "column", [column for column in COLUMNS if heeds(column, "retry-after")], ids=lambda column: column.name
+)
 def test_an_sdk_that_repeats_waits_as_it_is_told(failing, column, wait):
     """The key rests for as long, so whoever came back before would be told again to wait."""
     client = column.connect(failing.gateway, 2, KEY)
@@ -153,7 +155,11 @@ def refused(failing):
     return sum(map(float, counts))
 
 
-HOPELESS = [("vk-nobody", "{style}/scripted-small", 401), ("vk-gone", "{style}/scripted-small", 403), (KEY, "revoked-{style}/m", 502)]
+HOPELESS = [
+    ("vk-nobody", "{style}/scripted-small", 401),
+    ("vk-gone", "{style}/scripted-small", 403),
+    (KEY, "revoked-{style}/m", 502),
+]
 # SDKs that know no `x-should-retry` repeat every 5xx.
 OBEYED = [(column, *asked) for column in COLUMNS for asked in HOPELESS if heeds(column, "x-should-retry") or asked[2] < 500]
 

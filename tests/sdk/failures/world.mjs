@@ -1,8 +1,9 @@
 // A world of providers that fail, for every dialect, with the real gateway before them and no tools. What `failures.json`
 // says of a failure is scripted by the conversation, or is the nature of the provider that is asked:
 //
-// `openai` answers as scripted, `slow-openai` gets a second (five within a stream), `refused-openai` is a closed port, `dropped-openai` closes each
-// connection before it answers, and `revoked-openai` is asked with a key that it refuses. Likewise for the other styles.
+// `openai` answers as scripted, `slow-openai` gets a second (five within a stream), `refused-openai` is a closed port,
+// `dropped-openai` closes each connection before it answers, and `revoked-openai` is asked with a key that it refuses. Likewise
+// for the other styles.
 //
 // A key that was limited or refused rests, so models `case-0`, `case-1`, .. have a key each: every test takes its own.
 //

@@ -1,4 +1,7 @@
-"""Amazon's SDK, at the gateway's `/bedrock`, with every provider behind it. Its requests are signed; the access key is the virtual key."""
+"""Amazon's SDK, at the gateway's `/bedrock`, with every provider behind it.
+
+Its requests are signed, and the access key that signs is the virtual key.
+"""
 
 import json
 
@@ -157,7 +160,10 @@ def test_tools_of_the_application(client, ask, model):
     script = f"[say: Both.]{call('book_table', table=4)}{call('book_table', table=5)}[then][say: {{results}}]"
     request = {"modelId": model, "toolConfig": {"tools": [BOOK]}}
     first = ask(client, messages=user(script), **request)
-    assert [(made["name"], made["input"]) for made in calls(first)] == [("book_table", {"table": 4}), ("book_table", {"table": 5})]
+    assert [(made["name"], made["input"]) for made in calls(first)] == [
+        ("book_table", {"table": 4}),
+        ("book_table", {"table": 5}),
+    ]
     done = [answered(made, f"Table {made['input']['table']} is yours.", status="success") for made in calls(first)]
     reply = ask(client, messages=[*user(script), first["message"], {"role": "user", "content": done}], **request)
     assert text(reply) == "Table 4 is yours.; Table 5 is yours."
@@ -188,7 +194,11 @@ def test_tools_of_both_sides_in_one_turn(world, client, ask, model):
 def test_reasoning(client, ask, model):
     """What was thought is shown, apart from what is said."""
     reply = ask(client, modelId=model, messages=user("[think: let me see][say: yes]"), additionalModelRequestFields=THINKING)
-    thoughts = [block["reasoningContent"]["reasoningText"]["text"] for block in reply["message"]["content"] if "reasoningContent" in block]
+    thoughts = [
+        block["reasoningContent"]["reasoningText"]["text"]
+        for block in reply["message"]["content"]
+        if "reasoningContent" in block
+    ]
     assert (thoughts, text(reply)) == (["let me see"], "yes")
 
 
@@ -253,20 +263,35 @@ def test_a_key_that_the_provider_refuses_is_not_the_callers_fault(client):
 
 def test_virtual_keys_sign(world):
     """Whoever signs with a virtual key as its access key is its holder; the secret beside it may be anything."""
-    refused = [("vk-gone", "bedrock/scripted-small"), ("vk-narrow", "openai/scripted-large"), ("AKIAIOSFODNN7EXAMPLE", "bedrock/scripted-small")]
+    refused = [
+        ("vk-gone", "bedrock/scripted-small"),
+        ("vk-narrow", "openai/scripted-large"),
+        ("AKIAIOSFODNN7EXAMPLE", "bedrock/scripted-small"),
+    ]
     for key, model in refused:
         client = connect(world, key=key)
         with pytest.raises(client.exceptions.AccessDeniedException) as failure:
             client.converse(modelId=model, messages=user("hi"))
         assert key not in str(failure.value)
     for secret in ("anything", "else"):
-        assert text(whole(connect(world, key="vk-plain", secret=secret), modelId="openai/scripted-large", messages=user("[say: hi]"))) == "hi"
+        assert (
+            text(
+                whole(
+                    connect(world, key="vk-plain", secret=secret),
+                    modelId="openai/scripted-large",
+                    messages=user("[say: hi]"),
+                )
+            )
+            == "hi"
+        )
 
 
 def test_a_virtual_key_in_its_own_header(world):
     """For an application that keeps its signature, or signs nothing."""
     for client in (connect(world, key="AKIAIOSFODNN7EXAMPLE"), connect(world, signature_version=UNSIGNED)):
-        client.meta.events.register("before-sign.bedrock-runtime", lambda request, **_: request.headers.add_header("x-bf-vk", "vk-plain"))
+        client.meta.events.register(
+            "before-sign.bedrock-runtime", lambda request, **_: request.headers.add_header("x-bf-vk", "vk-plain")
+        )
         assert text(whole(client, modelId="bedrock/scripted-small", messages=user("[say: hi]"))) == "hi"
 
 

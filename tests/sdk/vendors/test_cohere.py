@@ -80,7 +80,10 @@ def said(reply, kind="text"):
 
 
 def calls(reply):
-    return [(made["function"]["name"], json.loads(made["function"]["arguments"])) for made in reply["message"].get("tool_calls", [])]
+    return [
+        (made["function"]["name"], json.loads(made["function"]["arguments"]))
+        for made in reply["message"].get("tool_calls", [])
+    ]
 
 
 def results(reply, *answers):
@@ -146,7 +149,10 @@ def test_tools_of_the_application(client, ask, model):
     told = (first["message"].get("tool_plan"), said(first))
     assert told == (("Both.", "") if model.startswith("cohere/") else (None, "Both."))
     done = results(first, "Table 4 is yours.", "Table 5 is yours.")
-    assert said(ask(client, messages=[*user(script), first["message"], *done], **request)) == "Table 4 is yours.; Table 5 is yours."
+    assert (
+        said(ask(client, messages=[*user(script), first["message"], *done], **request))
+        == "Table 4 is yours.; Table 5 is yours."
+    )
 
 
 @each_way
@@ -190,7 +196,10 @@ def test_an_image_crosses(client, model):
 @each_way
 @each_model
 def test_errors_have_their_classes(client, ask, model):
-    table = [("[fail: 400 no such thing]", cohere.BadRequestError), ("[fail: 503 no such thing]", cohere.ServiceUnavailableError)]
+    table = [
+        ("[fail: 400 no such thing]", cohere.BadRequestError),
+        ("[fail: 503 no such thing]", cohere.ServiceUnavailableError),
+    ]
     for script, kind in table:
         with pytest.raises(kind) as failure:
             ask(client, model=model, messages=user(script))
@@ -227,7 +236,10 @@ def test_virtual_keys_in_the_sdks_own_place(world):
     for key, model, kind in table:
         with pytest.raises(kind):
             connect(world, key).chat(model=model, messages=user("hi"))
-    assert connect(world, "vk-plain").chat(model="openai/scripted-large", messages=user("[say: hi]")).message.content[0].text == "hi"
+    assert (
+        connect(world, "vk-plain").chat(model="openai/scripted-large", messages=user("[say: hi]")).message.content[0].text
+        == "hi"
+    )
 
 
 def test_an_unprefixed_model_is_coheres(client):
@@ -239,7 +251,9 @@ def test_an_unprefixed_model_is_coheres(client):
 def test_embeddings(client, provider):
     """Equal texts have equal vectors, whoever makes them."""
     texts = ["one", "two", "one"]
-    reply = client.embed(model=f"{provider}/scripted-small", texts=texts, input_type="search_document", embedding_types=["float"])
+    reply = client.embed(
+        model=f"{provider}/scripted-small", texts=texts, input_type="search_document", embedding_types=["float"]
+    )
     vectors = reply.embeddings.float_
     assert len(vectors) == 3 and vectors[0] == vectors[2] != vectors[1]
 
