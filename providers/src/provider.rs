@@ -26,7 +26,7 @@ use crate::failure::FailureKind;
 use crate::framing::Framing;
 use crate::quirk::Quirk;
 use crate::scan::{Scan, Splice};
-use crate::transport::{Answer, Call, Timeouts, Transport};
+use crate::transport::{Answer, Call, Live, Timeouts, Transport};
 use crate::{Dialect, Failure};
 
 /// What a provider is made of.
@@ -264,6 +264,11 @@ impl Provider {
     /// Sends a call over this provider's connections.
     pub async fn send(&self, call: Call) -> Result<Answer, Box<Failure>> {
         self.transport.send(call).await
+    }
+
+    /// The same with a body that is still coming, in place of the call's own. Not for credentials that sign what they send.
+    pub async fn pour(&self, call: Call, live: Live) -> Result<Answer, Box<Failure>> {
+        self.transport.pour(call, live).await
     }
 
     fn headers(&self, forwarded: &HeaderMap, stream: bool) -> HeaderMap {

@@ -11,11 +11,13 @@ mod alarm;
 mod body;
 mod connect;
 mod fault;
+mod pour;
 mod proxy;
 mod tls;
 
 pub use alarm::Alarm;
 pub use body::AnswerBody;
+pub use pour::{Clock, Live, Pace};
 pub use proxy::ProxySettings;
 
 use std::cell::Cell;
@@ -27,7 +29,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use crate::Failure;
 use connect::Connector;
 use fault::Timer;
+use pour::Sent;
 
 /// HTTP/2 pings on connections in use: a peer that vanished without a FIN is noticed before a long idle timeout is.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -90,7 +92,7 @@ pub enum TransportError {
 /// One connection pool per shard. Cheap to share behind an `Arc`.
 #[derive(Clone)]
 pub struct Transport {
-    clients: Vec<Client<Connector, Full<Bytes>>>,
+    clients: Vec<Client<Connector, Sent>>,
     connect_timeout: Duration,
 }
 
@@ -136,7 +138,7 @@ impl Transport {
         Ok(Self { clients, connect_timeout })
     }
 
-    fn client(settings: &TransportSettings, tls: &rustls::ClientConfig) -> Client<Connector, Full<Bytes>> {
+    fn client(settings: &TransportSettings, tls: &rustls::ClientConfig) -> Client<Connector, Sent> {
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             // Without a timer of its own the pool never reaps idle connections.
@@ -152,7 +154,7 @@ impl Transport {
     }
 
     /// The pool of the current thread.
-    fn mine(&self) -> Option<&Client<Connector, Full<Bytes>>> {
+    fn mine(&self) -> Option<&Client<Connector, Sent>> {
         self.clients.get(SHARD.get().checked_rem(self.clients.len())?)
     }
 
@@ -167,7 +169,7 @@ impl Transport {
         };
         let Some(client) = self.mine() else { return Err(fault::no_authority(&call.uri)) };
         let timeouts = call.timeouts;
-        let mut request = request_of(call);
+        let mut request = request_of(call, Sent::whole);
         let (timer, limit) = timeouts.until_answer();
         // A timer longer than the connector's own rings on an open connection; only a shorter one has to ask.
         let connection = (limit <= self.connect_timeout).then(|| capture_connection(&mut request));
@@ -193,8 +195,8 @@ impl Timeouts {
     }
 }
 
-fn request_of(call: Call) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(call.body));
+fn request_of(call: Call, sent: impl FnOnce(Bytes) -> Sent) -> Request<Sent> {
+    let mut request = Request::new(sent(call.body));
     *request.method_mut() = call.method;
     *request.uri_mut() = call.uri;
     *request.headers_mut() = call.headers;
