@@ -32,6 +32,7 @@ pub mod relay;
 pub mod select;
 pub mod stitch;
 pub mod translate;
+pub mod upload;
 pub mod verbatim;
 
 use std::sync::Arc;

@@ -53,7 +53,7 @@ pub struct Facts {
     pub retry_after: Option<Duration>,
     /// Whether another key of the provider is fit, untried and not resting.
     pub other_key_free: bool,
-    /// Whether real content of this reply has reached the client.
+    /// Whether real content of this reply has reached the client, or what was asked cannot be sent again.
     pub committed: bool,
     /// Retries made on this key so far: 0 after its first attempt.
     pub retries_on_key: u32,

@@ -23,6 +23,8 @@ pub struct Form {
 pub struct Part {
     pub name: String,
     pub is_file: bool,
+    /// Where its delimiter begins.
+    pub start: usize,
     /// From the first byte behind the headers to the last before the delimiter, so far.
     pub value: Range<usize>,
     /// The value, where it is a whole text of a field that is not too long.
@@ -42,6 +44,8 @@ pub struct FormReader {
     base: usize,
     place: Place,
     form: Form,
+    /// Where the last delimiter was found, counted as `base` is.
+    delimited: usize,
     value: Vec<u8>,
 }
 
@@ -145,7 +149,8 @@ impl FormReader {
     pub fn new(boundary: &str) -> Self {
         let delimiter = memmem::Finder::new(&format!("\r\n--{boundary}")).into_owned();
         let place = Place::Preamble;
-        Self { delimiter, rest: LINE_BREAK.to_vec(), done: 0, base: 0, place, form: Form::default(), value: Vec::new() }
+        let (rest, form, value) = (LINE_BREAK.to_vec(), Form::default(), Vec::new());
+        Self { delimiter, rest, done: 0, base: 0, place, form, delimited: 0, value }
     }
 
     /// What is known so far.
@@ -153,10 +158,9 @@ impl FormReader {
         &self.form
     }
 
-    /// Is a file under way, or the form over? All fields in front of it are known by then.
-    pub fn is_past_fields(&self) -> bool {
-        let in_file = self.place == Place::Value && self.form.parts.last().is_some_and(|part| part.is_file);
-        in_file || self.place == Place::Epilogue
+    /// Is a file under way? All fields in front of it are known by then.
+    pub fn is_in_file(&self) -> bool {
+        self.place == Place::Value && self.form.parts.last().is_some_and(|part| part.is_file)
     }
 
     /// Reads the next piece. Malformed where it is no form, or one that says its model twice: what of it is read first is not
@@ -210,6 +214,7 @@ impl FormReader {
             Place::Preamble => {}
             _ => self.end_part()?,
         }
+        self.delimited = self.base + self.done;
         self.place = if ends { Place::Epilogue } else { Place::Head };
         self.advance(length);
         Ok(true)
@@ -233,7 +238,9 @@ impl FormReader {
         }
         self.advance(blank + BLANK_LINE.len());
         let start = self.base + self.done - LINE_BREAK.len();
-        self.form.parts.push(Part { name, is_file, value: start..start, text: None });
+        // The line break in front makes up for the one that was put in front of the form.
+        let part = Part { name, is_file, start: self.delimited, value: start..start, text: None };
+        self.form.parts.push(part);
         self.place = Place::Value;
         Ok(true)
     }
@@ -338,7 +345,9 @@ mod tests {
         assert_eq!((form.model(), form.stream()), (Some("openai/whisper-1"), true));
         assert_eq!(changed(&form, &body, "whisper-1"), FORM.replace("openai/whisper-1", "whisper-1"));
         assert_eq!(changed(&form, &body, "openai/whisper-1"), FORM);
+        assert_eq!(&FORM[form.parts[1].start..][..15], "--b1\r\ncontent-d");
         let file = &form.parts[0];
+        assert_eq!(file.start, 0);
         assert_eq!((file.is_file, file.text.as_deref(), &FORM[file.value.clone()]), (true, None, "RIFF--b1\r\n--b12"));
     }
 
@@ -362,9 +371,9 @@ mod tests {
         let mut reader = FormReader::new("b");
         let field = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b\r\n";
         reader.push(field.as_bytes()).unwrap();
-        assert!(!reader.is_past_fields());
+        assert!(!reader.is_in_file());
         reader.push(b"Content-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n").unwrap();
-        assert!(reader.is_past_fields() && reader.form().model() == Some("m"));
+        assert!(reader.is_in_file() && reader.form().model() == Some("m"));
         for _ in 0..64 {
             reader.push(&[b'\r'; 64 << 10]).unwrap();
             assert!(reader.rest.len() < 16 && reader.value.is_empty());

@@ -40,3 +40,5 @@ mod stream;
 mod switch;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod uploads;

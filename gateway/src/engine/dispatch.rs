@@ -36,6 +36,10 @@ pub trait Errand: Send {
     /// The operation that this is at a place; `None` where there is none like it.
     fn operation(&self, site: &Site<'_>) -> Option<Endpoint>;
     fn prepare(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal>;
+    /// Can what it sends not be sent again?
+    fn is_spent(&self) -> bool {
+        false
+    }
     /// Asks once, under one key.
     fn attempt(&self, ready: &Ready<'_>) -> impl Future<Output = Result<Received<Self::Answer>, Box<Failure>>> + Send;
 }
@@ -127,7 +131,7 @@ pub async fn dispatch<E: Errand>(errand: &mut E, grant: &mut Grant) -> Result<St
         match try_target(errand, &target, grant).await {
             Ok(started) => return Ok(started),
             Err(refusal) => {
-                let move_on = refusal.may_fall_back();
+                let move_on = refusal.may_fall_back() && !errand.is_spent();
                 first.get_or_insert_with(|| (refusal, target, grant.facts().model.clone()));
                 if !move_on {
                     break;
@@ -311,7 +315,7 @@ impl<'a, E: Errand> Attempts<'a, E> {
             kind: policy_kind(failure.kind),
             retry_after: failure.retry_after,
             other_key_free: self.keys.any_free(&self.keys.wanted(self.errand.plan(), self.target), &tried, now),
-            committed: false,
+            committed: self.errand.is_spent(),
             retries_on_key: self.retries_on_key,
             remaining: None,
         };

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::mapped::{Mapping, Memo, Shape, mended, shape};
-use bifrost_providers::multipart::Form;
 use bifrost_providers::provider::{Outgoing, failure_of};
 use bifrost_providers::scan::{Scan, Splice};
 use bifrost_providers::transport::Answer;
@@ -24,6 +23,7 @@ use super::lane::Lane;
 use super::passing::{self, Passed};
 use super::plan::{Plan, Prepared};
 use super::refusal::Refusal;
+use super::upload::Upload;
 use super::{Admitted, annex, demand_model, refuse, relay, route};
 use crate::state::{Engine, Site};
 
@@ -31,8 +31,8 @@ use crate::state::{Engine, Site};
 #[derive(Debug)]
 pub enum Paper {
     Json,
-    /// A form, and the `content-type` that says its boundary.
-    Form(Form, HeaderValue),
+    /// A form that is still coming, and the `content-type` that says its boundary.
+    Form(Upload, HeaderValue),
 }
 
 /// A request on its way.
@@ -62,7 +62,16 @@ impl Order {
         grant.describe(ask.endpoint, scan);
         demand_model(scan)?;
         route(&mut self.plan, scan)?;
-        dispatch(self, grant).await
+        let started = dispatch(self, grant).await;
+        // A provider is not to blame for a body that breaks off.
+        started.map_err(|refusal| self.upload().and_then(Upload::fault).unwrap_or(refusal))
+    }
+
+    fn upload(&self) -> Option<&Upload> {
+        match &self.paper {
+            Paper::Json => None,
+            Paper::Form(upload, _) => Some(upload),
+        }
     }
 
     fn reply(&self, started: Started<Passed>, mut grant: Grant) -> Reply {
@@ -98,6 +107,21 @@ impl Order {
         let mut splice = Splice::new(&self.plan.ask.body);
         drop_our_fields(&mut splice, scan);
         splice.build()
+    }
+
+    async fn answered(
+        &self,
+        answer: Result<Answer, Box<Failure>>,
+        Ready { site, operation, .. }: &Ready<'_>,
+    ) -> Result<Received<Passed>, Box<Failure>> {
+        let Answer { status, headers, body } = answer?;
+        if !status.is_success() {
+            let body = body.collect(MAX_ERROR_BYTES).await?;
+            return Err(failure_of(site.dialect.codec(), status, &headers, body, SystemTime::now()));
+        }
+        let answer = Passed::read(&headers, body, MAX_REPLY_BYTES).await?;
+        let answer = self.in_the_callers_words(*operation, answer)?;
+        Ok(Received { status, headers, answer })
     }
 
     /// An answer that makes no sense is a failed attempt like any other.
@@ -145,7 +169,7 @@ impl Errand for Order {
         let mut losses = self.plan.noted.clone();
         self.crossing = None;
         let (lane, body) = match (&self.paper, self.shape(site)) {
-            (Paper::Form(form, _), _) => (Lane::Relay, form.with_model(&ask.body, site.model)),
+            (Paper::Form(..), _) => (Lane::Relay, Bytes::new()),
             (Paper::Json, Some(Shape::Mapped(mapping))) => {
                 let sent = mapping.request(&self.without_our_fields(scan), site.model, &mut losses)?;
                 self.crossing = Some((mapping, sent.memo));
@@ -157,6 +181,10 @@ impl Errand for Order {
             return Err(Refusal::Strict(losses));
         }
         Ok(Prepared { lane, body, losses, hide_usage: false })
+    }
+
+    fn is_spent(&self) -> bool {
+        self.upload().is_some_and(Upload::is_spent)
     }
 
     async fn attempt(&self, ready: &Ready<'_>) -> Result<Received<Passed>, Box<Failure>> {
@@ -175,14 +203,13 @@ impl Errand for Order {
             body: prepared.body.clone(),
             now: SystemTime::now(),
         })?;
-        let Answer { status, headers, body } = site.provider.send(call).await?;
-        if !status.is_success() {
-            let body = body.collect(MAX_ERROR_BYTES).await?;
-            return Err(failure_of(site.dialect.codec(), status, &headers, body, SystemTime::now()));
+        match self.upload() {
+            None => self.answered(site.provider.send(call).await, ready).await,
+            Some(upload) => {
+                let answer = site.provider.pour(call, upload.pour(site.model)).await;
+                self.answered(answer, ready).await.map_err(|failure| upload.explained(failure))
+            }
         }
-        let answer = Passed::read(&headers, body, MAX_REPLY_BYTES).await?;
-        let answer = self.in_the_callers_words(*operation, answer)?;
-        Ok(Received { status, headers, answer })
     }
 }
 

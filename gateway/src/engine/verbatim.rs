@@ -25,6 +25,7 @@ use super::lane::Lane;
 use super::passing::{self, Passed};
 use super::refusal::Refusal;
 use super::refuse;
+use super::upload::Upload;
 use crate::state::{KeyState, ProviderState, State};
 
 /// A request that is passed on.
@@ -39,7 +40,7 @@ pub struct Verbatim {
     pub provider: Option<String>,
     pub headers: HeaderMap,
     pub content_type: Option<HeaderValue>,
-    pub body: Bytes,
+    pub body: Upload,
 }
 
 /// Answers one request. Never fails: a refusal is an answer too.
@@ -106,7 +107,7 @@ impl Verbatim {
                     return Ok((served, passed));
                 }
                 Err(failure) => {
-                    let elsewhere = another_key_may_know(&failure);
+                    let elsewhere = another_key_may_know(&failure) && !self.body.is_spent();
                     last = Some(failure);
                     if !elsewhere {
                         break;
@@ -115,6 +116,9 @@ impl Verbatim {
             }
         }
         let no_key = || Denied::NoKeys { provider: name.to_string(), model: String::new() };
+        if let Some(fault) = self.body.fault() {
+            return Err(fault);
+        }
         let failure = last.ok_or_else(no_key)?;
         Err(Refusal::Failed { provider: name.clone(), upstream: self.dialect, failure })
     }
@@ -132,10 +136,15 @@ impl Verbatim {
             credential: credential.as_deref(),
             forwarded: &forwarded(&self.headers, &state.header_filter, self.dialect),
             content_type: self.content_type.as_ref(),
-            body: self.body.clone(),
+            body: Bytes::new(),
             now: SystemTime::now(),
         })?;
-        let Answer { status, headers, body } = provider.send(call).await?;
+        let answer = if self.body.is_empty() {
+            provider.send(call).await
+        } else {
+            provider.pour(call, self.body.pour("")).await.map_err(|failure| self.body.explained(failure))
+        };
+        let Answer { status, headers, body } = answer?;
         if !status.is_success() {
             let body = body.collect(MAX_ERROR_BYTES).await?;
             return Err(failure_of(self.dialect.codec(), status, &headers, body, SystemTime::now()));

@@ -9,9 +9,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::engine::refusal::Refusal;
-
-/// The longest a body may take to arrive. Big images over a slow line make it; a client that sends a byte a second does not.
-const DEADLINE: Duration = Duration::from_mins(2);
+use crate::engine::upload::{DEADLINE, Fault};
 
 /// How long a body that is refused may go on arriving.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -22,26 +20,24 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    refuse_encodings(headers)?;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > cap) {
-        return Err(too_large(cap));
-    }
+    announced(headers, cap)?;
     let collected = tokio::time::timeout(DEADLINE, whole(Limited::new(body, cap))).await;
     match collected {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(cap)),
-        Ok(Err(error)) => Err(Refusal::Http {
-            status: StatusCode::BAD_REQUEST,
-            kind: "invalid_request_error",
-            message: format!("the request body could not be read: {error}"),
-        }),
-        Err(_) => Err(Refusal::Http {
-            status: StatusCode::REQUEST_TIMEOUT,
-            kind: "request_timeout",
-            message: format!("the request body did not arrive within {DEADLINE:?}"),
-        }),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Fault::TooLarge { cap }.into()),
+        Ok(Err(error)) => Err(Fault::Broken(error.to_string()).into()),
+        Err(_) => Err(Fault::Late.into()),
     }
+}
+
+/// The length that is announced, where one is; or why nothing of the body is to be read.
+pub fn announced(headers: &HeaderMap, cap: usize) -> Result<Option<usize>, Refusal> {
+    refuse_encodings(headers)?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > cap) {
+        return Err(Fault::TooLarge { cap }.into());
+    }
+    Ok(announced)
 }
 
 /// A body that came in one piece, as most do, is that piece.
@@ -83,14 +79,6 @@ where
         true
     };
     tokio::time::timeout(FAREWELL, read).await.unwrap_or(false)
-}
-
-fn too_large(cap: usize) -> Refusal {
-    Refusal::Http {
-        status: StatusCode::PAYLOAD_TOO_LARGE,
-        kind: "request_too_large",
-        message: format!("the request body is larger than {cap} bytes (client.max_request_body_size_mb)"),
-    }
 }
 
 /// A compressed body could be a thousand times its size; nobody's SDK sends one.

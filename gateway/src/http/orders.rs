@@ -1,4 +1,4 @@
-//! What is no chat: the body is collected, the engine passes it on.
+//! What is no chat: JSON is collected, forms and files are passed on while they come.
 
 use std::sync::Arc;
 
@@ -10,13 +10,17 @@ use bifrost_providers::scan::{Field, Named, Scan};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, header};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::chat::{self, respond};
 use super::routes::Route;
 use super::{body, error};
+use crate::engine::answer::{Reply, ReplyBody};
 use crate::engine::ask::{Arrival, Ask, Link};
 use crate::engine::order::{self, Paper};
+use crate::engine::refusal::Refusal;
+use crate::engine::upload::Upload;
 use crate::engine::verbatim::{self, Verbatim};
 use crate::engine::{Admitted, admit};
 use crate::state::Engine;
@@ -29,23 +33,38 @@ pub async fn answer(
     request: Request<Incoming>,
     link: Link,
 ) -> Response {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let arrival = Arrival::new(endpoint.request_type(false), route.dialect, &head.headers).over(link);
-    let (admitted, body) = match received(&engine, &arrival, &head, body).await {
-        Ok(received) => received,
-        Err(refused) => return *refused,
+    let admitted = match admit(&engine, &arrival) {
+        Ok(admitted) => admitted,
+        Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
     };
-    let request_id = arrival.request_id;
-    let (body, scan, paper) = read(&route, &head.headers, body);
-    let Route { dialect, default_provider, .. } = route;
-    let framing = dialect.framing();
-    let headers = head.headers;
-    let with_tools = false;
-    let ask = Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, request_id };
+    if let Some((content_type, boundary)) = form_type(&head.headers) {
+        let upload = match upload(&admitted, &head, body, Some(boundary)) {
+            Ok(upload) => upload,
+            Err((refusal, body)) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
+        };
+        let cap = admitted.state.max_body_bytes;
+        let reply = match upload.head(route.named.is_some()).await {
+            Ok(form) => {
+                let scan = scan_of(&form, route.named.as_deref());
+                let ask = asked(endpoint, &route, head.headers.clone(), (Bytes::new(), Ok(scan)), &arrival);
+                let paper = Paper::Form(upload.clone(), content_type.clone());
+                Box::pin(order::serve(engine, admitted, ask, paper)).await
+            }
+            Err(refusal) => admitted.refuse(&refusal, arrival.dialect),
+        };
+        return told(reply, &upload, &head, cap).await;
+    }
+    let whole = match body::collect(&head.headers, &mut body, admitted.state.max_body_bytes).await {
+        Ok(whole) => whole,
+        Err(refusal) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
+    };
+    let ask = asked(endpoint, &route, head.headers.clone(), route.read(whole), &arrival);
     if endpoint == Endpoint::Completions && admitted.state.text_over_chat {
         return chat::served(engine, admitted, Arc::new(ask)).await;
     }
-    respond(Box::pin(order::serve(engine, admitted, ask, paper)).await)
+    respond(Box::pin(order::serve(engine, admitted, ask, Paper::Json)).await)
 }
 
 /// What belongs to one provider's account.
@@ -58,69 +77,94 @@ pub async fn pass(
 ) -> Response {
     let (head, body) = request.into_parts();
     let arrival = Arrival::new(kind, route.dialect, &head.headers).over(link);
-    let (admitted, body) = match received(&engine, &arrival, &head, body).await {
-        Ok(received) => received,
-        Err(refused) => return *refused,
+    let admitted = match admit(&engine, &arrival) {
+        Ok(admitted) => admitted,
+        Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
     };
+    let upload = match upload(&admitted, &head, body, None) {
+        Ok(upload) => upload,
+        Err((refusal, body)) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
+    };
+    let cap = admitted.state.max_body_bytes;
     let (provider, query) = provider_of(head.uri.query().unwrap_or_default());
     let path = if query.is_empty() { route.upstream } else { format!("{}?{query}", route.upstream) };
     let asked = Verbatim {
-        method: head.method,
+        method: head.method.clone(),
         path,
         dialect: route.dialect,
         provider: provider.or_else(|| route.default_provider.map(str::to_owned)),
         content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
-        headers: head.headers,
-        body,
+        headers: head.headers.clone(),
+        body: upload.clone(),
     };
-    respond(Box::pin(verbatim::serve(admitted, asked)).await)
+    let reply = Box::pin(verbatim::serve(admitted, asked)).await;
+    told(reply, &upload, &head, cap).await
 }
 
-/// Who asks, and the whole body; or the answer to a request that may not be read, or cannot be.
-async fn received(
-    engine: &Arc<Engine>,
+fn asked(
+    endpoint: Endpoint,
+    route: &Route,
+    headers: HeaderMap,
+    (body, scan): (Bytes, Result<Scan, Malformed>),
+    arrival: &Arrival<'_>,
+) -> Ask {
+    let Route { dialect, default_provider, .. } = *route;
+    let (framing, request_id) = (dialect.framing(), arrival.request_id.clone());
+    Ask { endpoint, dialect, framing, default_provider, with_tools: false, headers, body, scan, request_id }
+}
+
+/// A body that is read as far as its provider takes it.
+fn upload(
+    admitted: &Admitted,
+    head: &Parts,
+    body: Incoming,
+    boundary: Option<&str>,
+) -> Result<Upload, (Refusal, Incoming)> {
+    let cap = admitted.state.max_body_bytes;
+    match body::announced(&head.headers, cap) {
+        Ok(announced) => Ok(Upload::new(body.map_err(Into::into).boxed_unsync(), boundary, cap, announced)),
+        Err(refusal) => Err((refusal, body)),
+    }
+}
+
+/// The answer to a request whose body cannot be had.
+async fn unreadable(
+    admitted: Admitted,
+    refusal: &Refusal,
     arrival: &Arrival<'_>,
     head: &Parts,
-    mut body: Incoming,
-) -> Result<(Admitted, Bytes), Box<Response>> {
-    let admitted = match admit(engine, arrival) {
-        Ok(admitted) => admitted,
-        Err(reply) => return Err(Box::new(error::unread(*reply, head, body, engine.state().max_body_bytes).await)),
-    };
+    body: Incoming,
+) -> Response {
     let cap = admitted.state.max_body_bytes;
-    match body::collect(&head.headers, &mut body, cap).await {
-        Ok(whole) => Ok((admitted, whole)),
-        Err(refusal) => {
-            let reply = admitted.refuse(&refusal, arrival.dialect);
-            Err(Box::new(error::unread(reply, head, body, cap).await))
-        }
+    error::unread(admitted.refuse(refusal, arrival.dialect), head, body, cap).await
+}
+
+/// The answer, once the client can be expected to read it: most read nothing while they send. An answer that grows has begun
+/// while the body is still on its way, which goes on.
+async fn told(reply: Reply, upload: &Upload, head: &Parts, cap: usize) -> Response {
+    if matches!(reply.body, ReplyBody::Passed(_)) {
+        return respond(reply);
+    }
+    match upload.rest() {
+        Some(rest) => error::unread(reply, head, rest, cap).await,
+        None => respond(reply),
     }
 }
 
-fn read(route: &Route, headers: &HeaderMap, body: Bytes) -> (Bytes, Result<Scan, Malformed>, Paper) {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let form = content_type.and_then(|value| Some((value, boundary(value.to_str().ok()?)?)));
-    let Some((content_type, boundary)) = form else {
-        let (body, scan) = route.read(body);
-        return (body, scan, Paper::Json);
-    };
-    match Form::of(&body, boundary) {
-        Ok(form) => {
-            let scan = scan_of(&form, route.named.as_deref());
-            (body, Ok(scan), Paper::Form(form, content_type.clone()))
-        }
-        Err(malformed) => (body, Err(malformed), Paper::Form(Form::default(), HeaderValue::from_static(""))),
-    }
+/// The content type of a form, and its boundary.
+fn form_type(headers: &HeaderMap) -> Option<(&HeaderValue, &str)> {
+    let content_type = headers.get(header::CONTENT_TYPE)?;
+    Some((content_type, boundary(content_type.to_str().ok()?)?))
 }
 
 /// What a form says, as a body would say it. The model's field is empty: forms have their own way of changing it.
 fn scan_of(form: &Form, in_path: Option<&str>) -> Scan {
-    let name = in_path.map(str::to_owned).or_else(|| form.model.as_ref().map(|model| model.text.clone()));
+    let name = in_path.or(form.model()).map(str::to_owned);
     let field = Field { entry: 0..0, value: 0..0 };
     Scan {
         model: name.map(|name| Named { field, name }),
         provider: None,
-        stream: form.stream,
+        stream: form.stream(),
         fallbacks: None,
         stream_options: None,
         has_tools: false,
