@@ -13,6 +13,8 @@ pub struct Row {
     pub dialect: Dialect,
     /// What it speaks besides, to clients that speak it too.
     pub also: &'static [Dialect],
+    /// All that it serves, where that is not what its dialects have. Of those it has the words for models and errors only.
+    pub only: &'static [Endpoint],
     /// Scheme, authority and an optional path prefix. Whether it ends in `/v1` does not matter. What belongs to a key
     /// (`{region}`) stands in braces, here and in paths.
     pub base_url: &'static str,
@@ -60,6 +62,19 @@ impl Row {
     pub fn dialects(&self) -> impl Iterator<Item = Dialect> {
         [self.dialect].into_iter().chain(self.also.iter().copied())
     }
+
+    /// Does it have this operation?
+    pub fn serves(&self, endpoint: Endpoint) -> bool {
+        match self.only {
+            [] => self.dialects().any(|dialect| endpoint.belongs_to(dialect)),
+            only => only.contains(&endpoint),
+        }
+    }
+
+    /// Can it be sent whatever this dialect has?
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        self.only.is_empty() && self.dialects().any(|spoken| spoken == dialect)
+    }
 }
 
 /// The row of this name.
@@ -77,6 +92,7 @@ const OPENAI_ALIKE: Row = Row {
     name: "",
     dialect: Dialect::OpenAiChat,
     also: &[],
+    only: &[],
     base_url: "",
     versioned: true,
     paths: &[],
@@ -290,6 +306,16 @@ const ROWS: &[Row] = &[
         name: "huggingface",
         base_url: "https://router.huggingface.co",
         key_env: &["HF_TOKEN", "HUGGINGFACE_API_KEY"],
+        ..OPENAI_ALIKE
+    },
+    // https://elevenlabs.io/docs/api-reference/introduction
+    Row {
+        name: "elevenlabs",
+        only: &[Endpoint::ElevenLabsSpeech, Endpoint::ElevenLabsTranscription, Endpoint::Models],
+        base_url: "https://api.elevenlabs.io",
+        auth: AuthScheme::Header("xi-api-key"),
+        key_env: &["ELEVENLABS_API_KEY"],
+        quirks: &[],
         ..OPENAI_ALIKE
     },
     // https://docs.parasail.io

@@ -46,6 +46,10 @@ pub enum Endpoint {
     Speech,
     /// Speech to text; the body is a form.
     Transcriptions,
+    /// Text to speech at `ElevenLabs`, whose path names the voice.
+    ElevenLabsSpeech,
+    /// Speech to text at `ElevenLabs`; the body is a form.
+    ElevenLabsTranscription,
     /// Speech to English text; the body is a form.
     Translations,
     ImageGenerations,
@@ -67,7 +71,7 @@ struct Facts {
     path: &'static str,
     /// `request_type` of a whole and of a streamed answer.
     request_types: [&'static str; 2],
-    /// The dialects whose providers have it.
+    /// The dialects whose providers have it; none where rows name it.
     dialects: &'static [Dialect],
 }
 
@@ -77,7 +81,7 @@ const COHERE: &[Dialect] = &[Dialect::CohereChat];
 const ANTHROPIC: &[Dialect] = &[Dialect::AnthropicMessages];
 
 impl Endpoint {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::ChatCompletions,
         Self::Responses,
         Self::Messages,
@@ -96,6 +100,8 @@ impl Endpoint {
         Self::CountContents,
         Self::Speech,
         Self::Transcriptions,
+        Self::ElevenLabsSpeech,
+        Self::ElevenLabsTranscription,
         Self::Translations,
         Self::ImageGenerations,
         Self::ImageEdits,
@@ -179,6 +185,10 @@ impl Endpoint {
             Self::Transcriptions => {
                 facts("/v1/audio/transcriptions", ["transcription", "transcription_stream"], OPENAI)
             }
+            // https://elevenlabs.io/docs/api-reference/text-to-speech/stream: the sound comes while it is made.
+            Self::ElevenLabsSpeech => facts("/v1/text-to-speech/{model}/stream", ["speech", "speech_stream"], &[]),
+            // https://elevenlabs.io/docs/api-reference/speech-to-text/convert
+            Self::ElevenLabsTranscription => facts("/v1/speech-to-text", ["transcription"; 2], &[]),
             Self::Translations => facts("/v1/audio/translations", ["translation"; 2], OPENAI),
             // https://platform.openai.com/docs/api-reference/images
             Self::ImageGenerations => {

@@ -14,11 +14,18 @@ mod embed_cohere;
 mod embed_gemini;
 mod embed_openai;
 mod rerank;
+mod subtitles;
+mod voice;
+
+use bytes::Bytes;
 
 use crate::embed::{EmbedReply, EmbedRequest};
 use crate::endpoint::Endpoint;
+use crate::multipart::Form;
 use crate::reply::Usage;
 use crate::{Dialect, Losses, Malformed, Text};
+
+pub use voice::{SOUND_IS_OVER, sound_event};
 
 /// How a client's request reaches a provider.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +50,26 @@ enum Kind {
     Embed { from: EmbedForm, to: EmbedForm },
     Rerank { from: Endpoint, to: Endpoint },
     Count { from: Dialect, to: Dialect },
+    Speech,
+    Transcription,
 }
 
 /// A request in the provider's words.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    pub body: Vec<u8>,
+    /// In pieces, where it is a form.
+    pub body: Vec<Bytes>,
     pub memo: Memo,
+    pub address: Option<Address>,
+}
+
+/// What a provider wants said in its URL.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// What stands in the model's place in the path.
+    pub named: String,
+    /// Behind the path, ready to be sent.
+    pub query: String,
 }
 
 /// What the answer must be read with: only the request knows it.
@@ -61,6 +81,8 @@ enum Asked {
     Embed(Box<EmbedRequest>),
     Rerank(Box<rerank::Request>),
     Count,
+    Speech { events: bool },
+    Transcript(voice::Transcript),
 }
 
 /// An answer in the client's words.
@@ -69,6 +91,8 @@ pub struct Answered {
     pub body: Vec<u8>,
     /// What it cost, where the provider says so.
     pub usage: Option<Usage>,
+    /// Where it is no JSON.
+    pub content_type: Option<&'static str>,
 }
 
 /// One form of embeddings, both ways.
@@ -110,6 +134,16 @@ pub fn shape(asked: Endpoint, provider: Dialect) -> Option<Shape> {
     Some(Shape::Mapped(Mapping { endpoint: to, kind }))
 }
 
+/// How it reaches a provider that has forms of its own, whose row names them.
+pub fn own_form(asked: Endpoint) -> Option<Mapping> {
+    let (endpoint, kind) = match asked {
+        Endpoint::Speech => (Endpoint::ElevenLabsSpeech, Kind::Speech),
+        Endpoint::Transcriptions => (Endpoint::ElevenLabsTranscription, Kind::Transcription),
+        _ => return None,
+    };
+    Some(Mapping { endpoint, kind })
+}
+
 fn embed_form(endpoint: Endpoint) -> Option<EmbedForm> {
     match endpoint {
         Endpoint::Embeddings => Some(embed_openai::FORM),
@@ -142,6 +176,7 @@ impl Mapping {
     /// not its form's, or asks for what the provider cannot give at all.
     pub fn request(&self, body: &[u8], model: &str, losses: &mut Losses) -> Result<Sent, Malformed> {
         let model = Text::from_plain(model);
+        let mut address = None;
         let (body, memo) = match self.kind {
             Kind::Embed { from, to } => {
                 let request = EmbedRequest { model, ..(from.decode_request)(body)? };
@@ -152,8 +187,29 @@ impl Mapping {
                 (rerank::encode_request(to, &request, losses), Asked::Rerank(Box::new(request)))
             }
             Kind::Count { from, to } => (count::request((from, to), body, model, losses)?, Asked::Count),
+            Kind::Speech => {
+                let speech = voice::speech(body, &model, losses)?;
+                address = Some(Address { named: speech.voice, query: format!("output_format={}", speech.format) });
+                (speech.body, Asked::Speech { events: speech.events })
+            }
+            Kind::Transcription => return Err(unlike("a form")),
         };
-        Ok(Sent { body, memo: Memo(memo) })
+        Ok(Sent { body: vec![body.into()], memo: Memo(memo), address })
+    }
+
+    /// The same for a request that is a form, all of which is here.
+    pub fn form(
+        &self,
+        form: (&Form, &[Bytes]),
+        boundary: &str,
+        model: &str,
+        losses: &mut Losses,
+    ) -> Result<Sent, Malformed> {
+        if !matches!(self.kind, Kind::Transcription) {
+            return Err(unlike("JSON"));
+        }
+        let (body, wanted) = voice::form(form, boundary, model, losses)?;
+        Ok(Sent { body, memo: Memo(Asked::Transcript(wanted)), address: None })
     }
 
     /// The provider's answer in the client's words. Malformed where the answer is not the provider's form, or does not answer
@@ -163,18 +219,34 @@ impl Mapping {
             (Kind::Embed { from, to }, Asked::Embed(request)) => {
                 let reply = (to.decode_reply)(body, request.inputs.len())?;
                 let body = (from.encode_reply)(&reply, request, losses)?;
-                Ok(Answered { body, usage: reply.usage })
+                Ok(Answered { body, usage: reply.usage, content_type: None })
             }
             (Kind::Rerank { from, to }, Asked::Rerank(request)) => {
                 let reply = rerank::decode_reply(to, body, request)?;
-                Ok(Answered { body: rerank::encode_reply(from, &reply, request, losses), usage: reply.usage })
+                let body = rerank::encode_reply(from, &reply, request, losses);
+                Ok(Answered { body, usage: reply.usage, content_type: None })
             }
             (Kind::Count { from, to }, Asked::Count) => {
-                Ok(Answered { body: count::reply((from, to), body)?, usage: None })
+                Ok(Answered { body: count::reply((from, to), body)?, usage: None, content_type: None })
             }
-            _ => Err(Malformed { pointer: String::new(), expected: "the answer to another request".into() }),
+            (Kind::Transcription, Asked::Transcript(wanted)) => {
+                Ok(Answered { body: wanted.reply(body)?, usage: None, content_type: wanted.content_type() })
+            }
+            (Kind::Speech, Asked::Speech { .. }) => Err(unlike("sound")),
+            _ => Err(unlike("the answer to another request")),
         }
     }
+}
+
+impl Memo {
+    /// Is the provider's sound to be told in events ([`sound_event`])?
+    pub fn wants_events(&self) -> bool {
+        matches!(self.0, Asked::Speech { events: true })
+    }
+}
+
+fn unlike(expected: &str) -> Malformed {
+    Malformed { pointer: String::new(), expected: expected.to_owned() }
 }
 
 // === Relayed answers ===

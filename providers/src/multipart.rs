@@ -375,7 +375,7 @@ mod tests {
         reader.push(b"Content-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n").unwrap();
         assert!(reader.is_in_file() && reader.form().model() == Some("m"));
         for _ in 0..64 {
-            reader.push(&[b'\r'; 64 << 10]).unwrap();
+            reader.push(&vec![b'\r'; 64 << 10]).unwrap();
             assert!(reader.rest.len() < 16 && reader.value.is_empty());
         }
         reader.push(b"\r\n--b--").unwrap();

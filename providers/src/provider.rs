@@ -134,7 +134,7 @@ impl Provider {
         check_base(base)?;
         let routes = Endpoint::ALL
             .into_iter()
-            .filter(|endpoint| settings.row.dialects().any(|dialect| endpoint.belongs_to(dialect)))
+            .filter(|endpoint| settings.row.serves(*endpoint))
             .map(|endpoint| Route::new(endpoint, base, &settings))
             .collect::<Result<_, _>>()?;
         Ok(Self {

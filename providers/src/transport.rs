@@ -36,6 +36,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use crate::Failure;
+use crate::failure::FailureKind;
 use connect::Connector;
 use fault::Timer;
 use pour::Sent;
@@ -182,6 +183,18 @@ impl Transport {
             Err(_) => return Err(fault::timed_out(&peer, timer, limit)),
         };
         answer_of(response, peer, timeouts, started)
+    }
+}
+
+impl Call {
+    /// Puts this behind the query. Fails, as `Rejected`, where no URL comes of it.
+    pub fn add_query(&mut self, query: &str) -> Result<(), Box<Failure>> {
+        let behind = if self.uri.query().is_some() { '&' } else { '?' };
+        self.uri = format!("{}{behind}{query}", self.uri).parse().map_err(|_| {
+            let message = format!("no URL can hold the query {query:?}");
+            Box::new(Failure::new(FailureKind::Rejected, message))
+        })?;
+        Ok(())
     }
 }
 

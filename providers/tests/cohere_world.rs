@@ -218,8 +218,10 @@ async fn what_is_no_chat_is_asked_in_cohere_s_words() {
         let Some(Shape::Mapped(mapping)) = shape(asked, COHERE) else { panic!("{asked:?} is not mapped") };
         let mut losses = Losses::default();
         let sent = mapping.request(request.to_string().as_bytes(), "m", &mut losses).unwrap();
-        let answer =
-            world.send(mapping.endpoint(), false, sent.body).await.unwrap_or_else(|failure| panic!("{failure}"));
+        let answer = world
+            .send(mapping.endpoint(), false, sent.body.concat())
+            .await
+            .unwrap_or_else(|failure| panic!("{failure}"));
         let body = answer.body.collect(1 << 20).await.unwrap();
         let told = mapping.reply(&sent.memo, &body, &mut losses).unwrap();
         let told: Value = serde_json::from_slice(&told.body).unwrap();

@@ -36,7 +36,7 @@ fn sent(mapping: Mapping, request: &Value) -> Result<(Sent, Vec<String>), Malfor
 /// The provider's body, and what was lost on the way to it.
 fn asked_of(asked: Endpoint, provider: Dialect, request: &Value) -> (Value, Vec<String>) {
     let (sent, lost) = sent(mapping(asked, provider), request).unwrap_or_else(|fault| panic!("{request}: {fault}"));
-    (value(&sent.body), lost)
+    (value(&sent.body.concat()), lost)
 }
 
 fn answered(asked: Endpoint, provider: Dialect, request: &Value, answer: &[u8]) -> Result<Answered, Malformed> {
@@ -526,7 +526,7 @@ proptest::proptest! {
             bytes
         };
         if let Ok(sent) = mapping.request(&damaged(request), "m", &mut Losses::default()) {
-            value(&sent.body);
+            value(&sent.body.concat());
         }
         let sent = mapping.request(request.as_bytes(), "m", &mut Losses::default()).unwrap();
         if let Ok(told) = mapping.reply(&sent.memo, &damaged(answer), &mut Losses::default()) {

@@ -144,6 +144,10 @@ impl Seen {
 // === impl Said ===
 
 impl Said {
+    pub fn new(status: u16, content_type: &'static str, body: &str) -> Self {
+        Self { status, content_type, body: body.to_owned() }
+    }
+
     pub fn json(status: u16, body: &Value) -> Self {
         Self { status, content_type: "application/json", body: body.to_string() }
     }

@@ -17,6 +17,7 @@ mod client;
 mod cloud;
 mod gateway;
 mod process;
+pub mod raw;
 mod told;
 mod wait;
 

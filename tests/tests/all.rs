@@ -42,3 +42,5 @@ mod switch;
 mod tidy;
 #[cfg(test)]
 mod uploads;
+#[cfg(test)]
+mod voices;

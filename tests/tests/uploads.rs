@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use bifrost_tests::{Gateway, OrFail as _, PATIENCE, Process, Setup, Style};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use bifrost_tests::raw::{Provider, Sender};
+use bifrost_tests::{Gateway, OrFail as _, Process, Setup, Style};
+use serde_json::json;
 
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
 const END: &str = "\r\n--b--\r\n";
 const HEARD: &str = r#"{"text":"heard"}"#;
+
+/// A gateway in front of it, with one place in its queue.
+fn gateway(provider: &Provider) -> Setup {
+    let patch = json!({"concurrency_and_buffer_size": {"concurrency": 1, "buffer_size": 10}});
+    Gateway::start().provider_at("openai", Style::OpenAi, &provider.url(), &patch)
+}
 
 /// Fields of a form, and the beginning of its file.
 fn fields(named: &[(&str, &str)]) -> String {
@@ -27,133 +32,16 @@ fn head_of_form(model: &str) -> String {
     fields(&[("model", model)]) + file()
 }
 
-/// A provider whose every move the test makes.
-struct Provider(TcpListener);
-
-/// One request at it.
-struct Exchange {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl Provider {
-    async fn start() -> Self {
-        let socket = TcpSocket::new_v4().or_fail("a socket");
-        socket.set_recv_buffer_size(64 << 10).or_fail("a small buffer");
-        socket.bind("127.0.0.1:0".parse().or_fail("an address")).or_fail("a port");
-        Self(socket.listen(64).or_fail("listening"))
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().or_fail("an address"))
-    }
-
-    fn gateway(&self) -> Setup {
-        let patch = json!({"concurrency_and_buffer_size": {"concurrency": 1, "buffer_size": 10}});
-        Gateway::start().provider_at("openai", Style::OpenAi, &self.url(), &patch)
-    }
-
-    async fn asked(&self) -> Exchange {
-        let accepted = tokio::time::timeout(PATIENCE, self.0.accept()).await.or_fail("a connection in time");
-        Exchange { stream: accepted.or_fail("a connection").0, read: Vec::new() }
-    }
-}
-
-impl Exchange {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.read).into_owned()
-    }
-
-    /// Reads once. False at the end of the connection.
-    async fn more(&mut self) -> bool {
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
-        read.or_fail("bytes in time").is_ok_and(|count| count > 0)
-    }
-
-    async fn until(&mut self, text: &str) {
-        let mut seen = 0;
-        while memchr::memmem::find(&self.read[seen..], text.as_bytes()).is_none() {
-            seen = self.read.len().saturating_sub(text.len());
-            assert!(self.more().await, "the request ends before {text:?}: {}", self.text());
-        }
-    }
-
-    /// The body so far, without what chunked framing adds to it.
-    fn body(&self) -> String {
-        let text = self.text();
-        let (head, mut rest) = text.split_once("\r\n\r\n").or_fail("a head");
-        if !head.contains("transfer-encoding: chunked") {
-            return rest.to_owned();
-        }
-        let mut body = String::new();
-        while let Some((size, more)) = rest.split_once("\r\n") {
-            let size = usize::from_str_radix(size, 16).or_fail("a chunk's size");
-            body += &more[..size];
-            rest = more[size..].strip_prefix("\r\n").unwrap_or_default();
-        }
-        body
-    }
-
-    async fn answer(&mut self, status: u16, body: &str) {
-        let head =
-            format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        self.stream.write_all(head.as_bytes()).await.or_fail("answering");
-        self.stream.write_all(body.as_bytes()).await.or_fail("answering");
-    }
-}
-
-/// A client that sends its form in pieces.
-struct Sender(TcpStream);
-
-impl Sender {
-    /// Sends the head of a request. Without a length the body comes in chunks.
-    async fn open(address: &str, path: &str, length: Option<usize>) -> Self {
-        let mut stream = TcpStream::connect(address).await.or_fail("a connection");
-        let framing =
-            length.map_or("transfer-encoding: chunked".to_owned(), |length| format!("content-length: {length}"));
-        let (name, value) = FORM;
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{name}: {value}\r\n{framing}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.or_fail("writing");
-        Self(stream)
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.or_fail("writing");
-    }
-
-    async fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
-        self.send(format!("{:x}\r\n", bytes.as_ref().len())).await;
-        self.send(bytes).await;
-        self.send("\r\n").await;
-    }
-
-    /// The status and the JSON of the answer.
-    async fn answer(mut self) -> (u16, Value) {
-        let mut read = Vec::new();
-        loop {
-            let text = String::from_utf8_lossy(&read).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n")
-                && let Ok(told) = serde_json::from_str(body)
-            {
-                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-                return (status.or_fail("a status"), told);
-            }
-            let count = tokio::time::timeout(PATIENCE, self.0.read_buf(&mut read)).await.or_fail("an answer in time");
-            assert!(count.is_ok_and(|count| count > 0), "the answer ends: {text}");
-        }
-    }
-}
-
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 
 #[tokio::test]
 async fn a_form_goes_on_to_its_provider_while_it_comes() {
-    let provider = Provider::start().await;
-    let gateway = provider.gateway().await;
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
     for announced in [true, false] {
         let head = head_of_form("openai/whisper-1");
         let length = head.len() + "first".len() + "second".len() + END.len();
-        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, announced.then_some(length)).await;
+        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, announced.then_some(length)).await;
         let parts = [head + "first", "second".to_owned() + END];
         let send = async |client: &mut Sender, part: &str| {
             if announced { client.send(part).await } else { client.chunk(part).await }
@@ -180,10 +68,10 @@ async fn a_form_goes_on_to_its_provider_while_it_comes() {
 
 #[tokio::test]
 async fn a_model_behind_the_file_is_waited_for() {
-    let provider = Provider::start().await;
-    let gateway = provider.gateway().await;
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
     let form = format!("{}sound\r\n{}--b--\r\n", file(), fields(&[("model", "openai/whisper-1"), ("stream", "false")]));
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, None).await;
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, None).await;
     for piece in form.as_bytes().chunks(7) {
         client.chunk(piece).await;
     }
@@ -209,19 +97,19 @@ fn resident(process: &Process) -> usize {
 async fn a_large_file_passes_through_in_little_memory_at_the_providers_pace() {
     const SIZE: usize = 64 << 20;
     const LITTLE: usize = 12 << 20;
-    let provider = Provider::start().await;
-    let config = provider.gateway().config().clone();
+    let provider = Provider::start();
+    let config = gateway(&provider).config().clone();
     let process = Process::start(Some(&config), &[]);
     let gateway = process.client().await;
     let idle = resident(&process);
     let head = head_of_form("openai/whisper-1");
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(head.len() + SIZE + END.len())).await;
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(head.len() + SIZE + END.len())).await;
     client.send(&head).await;
     let mut exchange = provider.asked().await;
     // Nobody reads: the client is brought to a stand by buffers of the kernel, long before it is through.
     let piece = vec![7; 64 << 10];
     let mut sent = 0;
-    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), client.0.write(&piece)).await {
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), client.write(&piece)).await {
         sent += written.or_fail("writing");
         assert!(sent < SIZE / 2, "{sent} bytes taken for a provider that reads nothing");
     }
@@ -283,10 +171,10 @@ async fn a_small_form_is_sent_again_and_a_large_one_is_not() {
 
 #[tokio::test]
 async fn a_large_form_whose_provider_breaks_off_says_why_it_is_not_tried_again() {
-    let provider = Provider::start().await;
-    let gateway = provider.gateway().await;
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
     let form = form("", 4 << 20);
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(form.len())).await;
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(form.len())).await;
     let reading = async {
         let mut exchange = provider.asked().await;
         exchange.until("--b--\r\n").await;
@@ -300,10 +188,10 @@ async fn a_large_form_whose_provider_breaks_off_says_why_it_is_not_tried_again()
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
     for (status, told) in [(413, 413), (401, 502)] {
-        let provider = Provider::start().await;
-        let gateway = provider.gateway().await;
+        let provider = Provider::start();
+        let gateway = gateway(&provider).await;
         let form = form("", 8 << 20);
-        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(form.len())).await;
+        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(form.len())).await;
         let answering = async {
             let mut exchange = provider.asked().await;
             exchange.until("name=\"file\"").await;
@@ -320,11 +208,11 @@ async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_gives_its_place_back_and_lets_the_provider_go() {
-    let provider = Provider::start().await;
-    let gateway = provider.gateway().await;
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
     for _ in 0..3 {
         let head = head_of_form("openai/whisper-1");
-        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(head.len() + (8 << 20))).await;
+        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(head.len() + (8 << 20))).await;
         client.send(&head).await;
         let mut exchange = provider.asked().await;
         exchange.until("whisper-1").await;
@@ -334,7 +222,7 @@ async fn a_client_that_leaves_in_the_middle_gives_its_place_back_and_lets_the_pr
     }
     // With one place only, a single lost one would hang this.
     let form = form("", 10);
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(form.len())).await;
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(form.len())).await;
     client.send(&form).await;
     let mut exchange = provider.asked().await;
     exchange.until("--b--\r\n").await;
@@ -349,9 +237,9 @@ async fn what_is_wrong_with_a_form_is_the_clients_fault_wherever_it_stands() {
     for (tail, status, word) in
         [(again.as_str(), 400, "/model"), (long.as_str(), 413, "larger than"), ("no end", 400, "boundary")]
     {
-        let provider = Provider::start().await;
-        let gateway = provider.gateway().settings(&json!({"client": {"max_request_body_size_mb": 1}})).await;
-        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, None).await;
+        let provider = Provider::start();
+        let gateway = gateway(&provider).settings(&json!({"client": {"max_request_body_size_mb": 1}})).await;
+        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, None).await;
         client.chunk(head_of_form("openai/whisper-1")).await;
         let mut exchange = provider.asked().await;
         exchange.until("whisper-1").await;
@@ -369,22 +257,22 @@ async fn what_is_wrong_with_a_form_is_the_clients_fault_wherever_it_stands() {
 
 #[tokio::test]
 async fn a_slow_client_is_no_slow_provider() {
-    let provider = Provider::start().await;
+    let provider = Provider::start();
     let hurry = json!({"providers": {"openai": {"network_config": {"default_request_timeout_in_seconds": 1}}}});
-    let gateway = provider.gateway().settings(&hurry).await;
+    let gateway = gateway(&provider).settings(&hurry).await;
     let form = form("", 10);
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(form.len())).await;
-    let (last, first) = form.split_last().or_fail("a form");
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(form.len())).await;
+    let (first, last) = form.split_at(form.len() - END.len());
     client.send(first).await;
     let mut exchange = provider.asked().await;
     // Longer than the provider may take is what is tried here, not a wait for something.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    client.send([*last]).await;
+    client.send(last).await;
     exchange.until("--b--\r\n").await;
     exchange.answer(200, HEARD).await;
     assert_eq!(client.answer().await.0, 200);
     // The provider's own time counts.
-    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, Some(form.len())).await;
+    let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, FORM, Some(form.len())).await;
     client.send(&form).await;
     let (status, told) = client.answer().await;
     assert_eq!(status, 504, "{told}");
@@ -392,9 +280,9 @@ async fn a_slow_client_is_no_slow_provider() {
 
 #[tokio::test]
 async fn a_file_goes_on_to_its_provider_while_it_comes() {
-    let provider = Provider::start().await;
-    let gateway = provider.gateway().await;
-    let mut client = Sender::open(gateway.address(), "/v1/files?provider=openai", Some(10)).await;
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
+    let mut client = Sender::open(gateway.address(), "/v1/files?provider=openai", FORM, Some(10)).await;
     client.send("first").await;
     let mut exchange = provider.asked().await;
     exchange.until("first").await;

@@ -105,10 +105,10 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
 }
 
 /// One entry; what has no id is not a model. Google's is a resource name, `models/<id>` or `publishers/google/models/<id>`,
-/// Cohere's is the name itself, Amazon's is called `modelId`.
+/// Cohere's is the name itself, Amazon's is called `modelId`, that of `ElevenLabs` `model_id`.
 fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     let raw = entry.as_object()?.clone();
-    let id = if let Some(id) = raw.get("id").or_else(|| raw.get("modelId")) {
+    let id = if let Some(id) = ["id", "modelId", "model_id"].iter().find_map(|name| raw.get(*name)) {
         id.as_str()?
     } else {
         let name = raw.get("name")?.as_str()?;

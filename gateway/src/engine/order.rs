@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::mapped::{Mapping, Memo, Shape, mended, shape};
+use bifrost_providers::mapped::{Address, Mapping, Memo, Sent, Shape, mended, own_form, shape};
+use bifrost_providers::multipart::boundary;
 use bifrost_providers::provider::{Outgoing, failure_of};
 use bifrost_providers::scan::{Scan, Splice};
 use bifrost_providers::transport::Answer;
@@ -25,7 +26,7 @@ use super::plan::{Plan, Prepared};
 use super::refusal::Refusal;
 use super::upload::Upload;
 use super::{Admitted, annex, demand_model, refuse, relay, route};
-use crate::state::{Engine, Site};
+use crate::state::{Engine, ProviderState, Site};
 
 /// How a body is written.
 #[derive(Debug)]
@@ -41,7 +42,16 @@ struct Order {
     plan: Plan,
     paper: Paper,
     /// How the answer of the place that is asked now becomes the caller's, where it speaks other words.
-    crossing: Option<(Mapping, Memo)>,
+    crossing: Option<Crossing>,
+}
+
+/// A request in another provider's words.
+#[derive(Debug)]
+struct Crossing {
+    mapping: Mapping,
+    memo: Memo,
+    body: Vec<Bytes>,
+    address: Option<Address>,
 }
 
 /// Answers one request. Never fails: a refusal is an answer too.
@@ -62,6 +72,11 @@ impl Order {
         grant.describe(ask.endpoint, scan);
         demand_model(scan)?;
         route(&mut self.plan, scan)?;
+        if self.is_said_anew()
+            && let Some(upload) = self.upload()
+        {
+            upload.whole().await?;
+        }
         let started = dispatch(self, grant).await;
         // A provider is not to blame for a body that breaks off.
         started.map_err(|refusal| self.upload().and_then(Upload::fault).unwrap_or(refusal))
@@ -93,7 +108,19 @@ impl Order {
     /// How it is asked at a place. What no other form is known of goes as it is, where the provider has it.
     fn shape(&self, site: &Site<'_>) -> Option<Shape> {
         let asked = self.plan.ask.endpoint;
+        if let Some(own) = own_form(asked).filter(|own| site.provider.has(own.endpoint())) {
+            return Some(Shape::Mapped(own));
+        }
         shape(asked, site.dialect).or_else(|| site.provider.has(asked).then_some(Shape::Same(asked)))
+    }
+
+    /// Is it to be said in other words at any of its targets? Then all of it must be here first.
+    fn is_said_anew(&self) -> bool {
+        let Plan { ask, state, targets, .. } = &self.plan;
+        targets.iter().any(|target| {
+            let mut keys = state.providers.get(&target.provider).into_iter().flat_map(ProviderState::key_states);
+            keys.any(|key| matches!(self.shape(&key.site(&target.model, ask.dialect)), Some(Shape::Mapped(_))))
+        })
     }
 
     fn said_in_json(&self, scan: &Scan, site: &Site<'_>) -> Bytes {
@@ -117,7 +144,12 @@ impl Order {
         let Answer { status, headers, body } = answer?;
         if !status.is_success() {
             let body = body.collect(MAX_ERROR_BYTES).await?;
-            return Err(failure_of(site.dialect.codec(), status, &headers, body, SystemTime::now()));
+            let mut failure = failure_of(site.dialect.codec(), status, &headers, body, SystemTime::now());
+            if self.crossing.is_some() {
+                // Its words are not the caller's.
+                failure.body = Bytes::new();
+            }
+            return Err(failure);
         }
         let answer = Passed::read(&headers, body, MAX_REPLY_BYTES).await?;
         let answer = self.in_the_callers_words(*operation, answer)?;
@@ -126,8 +158,14 @@ impl Order {
 
     /// An answer that makes no sense is a failed attempt like any other.
     fn in_the_callers_words(&self, operation: Endpoint, answer: Passed) -> Result<Passed, Box<Failure>> {
-        let Passed::Whole { content_type, body, .. } = answer else { return Ok(answer) };
-        let Some((mapping, memo)) = &self.crossing else {
+        let (content_type, body) = match answer {
+            Passed::Whole { content_type, body, .. } => (content_type, body),
+            Passed::Growing { content_type, body, .. } => {
+                let as_events = self.crossing.as_ref().is_some_and(|crossing| crossing.memo.wants_events());
+                return Ok(Passed::Growing { content_type, body, as_events });
+            }
+        };
+        let Some(Crossing { mapping, memo, .. }) = &self.crossing else {
             let usage = tap::spent(&body);
             let body = mended(operation, &self.plan.ask.body, &body).map_or(body, Bytes::from);
             return Ok(Passed::Whole { content_type, body, usage, losses: Losses::default() });
@@ -139,6 +177,7 @@ impl Order {
                 format!("the answer is not what was asked for: {malformed}"),
             ))
         })?;
+        let content_type = answered.content_type.map(HeaderValue::from_static).or(content_type);
         Ok(Passed::Whole { content_type, body: answered.body.into(), usage: answered.usage, losses })
     }
 }
@@ -169,12 +208,19 @@ impl Errand for Order {
         let mut losses = self.plan.noted.clone();
         self.crossing = None;
         let (lane, body) = match (&self.paper, self.shape(site)) {
-            (Paper::Form(..), _) => (Lane::Relay, Bytes::new()),
-            (Paper::Json, Some(Shape::Mapped(mapping))) => {
-                let sent = mapping.request(&self.without_our_fields(scan), site.model, &mut losses)?;
-                self.crossing = Some((mapping, sent.memo));
-                (Lane::Translate, Bytes::from(sent.body))
+            (paper, Some(Shape::Mapped(mapping))) => {
+                let Sent { body, memo, address } = match paper {
+                    Paper::Json => mapping.request(&self.without_our_fields(scan), site.model, &mut losses)?,
+                    Paper::Form(upload, content_type) => {
+                        let boundary = content_type.to_str().ok().and_then(boundary).unwrap_or_default();
+                        mapping.form((&upload.form(), &upload.kept()), boundary, site.model, &mut losses)?
+                    }
+                };
+                let whole = body.first().filter(|_| body.len() == 1).cloned().unwrap_or_default();
+                self.crossing = Some(Crossing { mapping, memo, body, address });
+                (Lane::Translate, whole)
             }
+            (Paper::Form(..), _) => (Lane::Relay, Bytes::new()),
             (Paper::Json, _) => (Lane::Relay, self.said_in_json(scan, site)),
         };
         if !losses.is_empty() && ask.strict() {
@@ -190,9 +236,10 @@ impl Errand for Order {
     async fn attempt(&self, ready: &Ready<'_>) -> Result<Received<Passed>, Box<Failure>> {
         let Ready { key, site, operation, prepared, forwarded } = ready;
         let credential = key.credential().await?;
-        let call = site.provider.call(Outgoing {
+        let address = self.crossing.as_ref().and_then(|crossing| crossing.address.as_ref());
+        let mut call = site.provider.call(Outgoing {
             endpoint: *operation,
-            model: site.model,
+            model: address.map_or(site.model, |address| &address.named),
             stream: self.plan.stream(),
             credential: credential.as_deref(),
             forwarded,
@@ -203,10 +250,17 @@ impl Errand for Order {
             body: prepared.body.clone(),
             now: SystemTime::now(),
         })?;
+        if let Some(address) = address {
+            call.add_query(&address.query)?;
+        }
         match self.upload() {
             None => self.answered(site.provider.send(call).await, ready).await,
             Some(upload) => {
-                let answer = site.provider.pour(call, upload.pour(site.model)).await;
+                let live = match &self.crossing {
+                    Some(crossing) => upload.pour_instead(crossing.body.clone()),
+                    None => upload.pour(site.model),
+                };
+                let answer = site.provider.pour(call, live).await;
                 self.answered(answer, ready).await.map_err(|failure| upload.explained(failure))
             }
         }

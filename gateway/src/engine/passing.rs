@@ -4,6 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bifrost_providers::framing::Framing;
+use bifrost_providers::mapped::{SOUND_IS_OVER, sound_event};
 use bifrost_providers::reply::Usage;
 use bifrost_providers::transport::AnswerBody;
 use bifrost_providers::{Failure, Losses};
@@ -12,7 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame};
 
 use super::annex;
-use super::answer::{Reply, ReplyBody};
+use super::answer::{Reply, ReplyBody, mark_stream};
 use super::dispatch::Served;
 use super::grant::Grant;
 use super::refusal::Refusal;
@@ -22,8 +24,8 @@ use super::refusal::Refusal;
 pub enum Passed {
     /// JSON, which is read for what it cost.
     Whole { content_type: Option<HeaderValue>, body: Bytes, usage: Option<Usage>, losses: Losses },
-    /// Anything else, as it comes.
-    Growing { content_type: Option<HeaderValue>, body: Box<AnswerBody> },
+    /// Anything else, as it comes; or as events, where it is sound that is wanted so.
+    Growing { content_type: Option<HeaderValue>, body: Box<AnswerBody>, as_events: bool },
 }
 
 impl Passed {
@@ -39,7 +41,7 @@ impl Passed {
                 losses: Losses::default(),
             });
         }
-        Ok(Self::Growing { content_type, body: Box::new(body) })
+        Ok(Self::Growing { content_type, body: Box::new(body), as_events: false })
     }
 }
 
@@ -53,9 +55,12 @@ pub fn reply(served: Served, source: Passed, grant: Grant, losses: usize) -> Rep
             grant.succeed(None, None);
             (content_type, ReplyBody::Whole(body))
         }
-        Passed::Growing { content_type, body } => {
-            let body = Passing { body: Box::into_pin(body), served, grant: Some(grant) };
-            (content_type, ReplyBody::Passed(Box::pin(body)))
+        Passed::Growing { content_type, body, as_events } => {
+            if as_events {
+                mark_stream(&mut headers, Framing::Sse);
+            }
+            let body = Passing { body: Box::into_pin(body), served, grant: Some(grant), as_events };
+            (content_type.filter(|_| !as_events), ReplyBody::Passed(Box::pin(body)))
         }
     };
     if let Some(content_type) = content_type {
@@ -70,6 +75,8 @@ struct Passing {
     /// Holds the place in the provider's queue.
     served: Served,
     grant: Option<Grant>,
+    /// Ends with its last event.
+    as_events: bool,
 }
 
 impl Body for Passing {
@@ -83,7 +90,8 @@ impl Body for Passing {
                 if let Some(grant) = &mut this.grant {
                     grant.first_content();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                let told = |sound: Bytes| if this.as_events { sound_event(&sound).into() } else { sound };
+                Poll::Ready(Some(Ok(frame.map_data(told))))
             }
             Some(Err(failure)) => {
                 let told = io::Error::other(failure.to_string());
@@ -97,7 +105,8 @@ impl Body for Passing {
                 if let Some(grant) = this.grant.take() {
                     grant.succeed(None, None);
                 }
-                Poll::Ready(None)
+                let last = std::mem::take(&mut this.as_events).then(|| Frame::data(Bytes::from_static(SOUND_IS_OVER)));
+                Poll::Ready(last.map(Ok))
             }
         }
     }

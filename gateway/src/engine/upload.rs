@@ -390,3 +390,82 @@ impl fmt::Debug for Source {
         f.debug_struct("Source").field("read", &self.read).field("fault", &self.fault).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// An upload, and where its bytes come from.
+    fn upload(boundary: Option<&str>) -> (mpsc::UnboundedSender<Bytes>, Upload) {
+        let (client, mut bytes) = mpsc::unbounded_channel::<Bytes>();
+        let stream = futures::stream::poll_fn(move |cx| bytes.poll_recv(cx));
+        let frames = futures::StreamExt::map(stream, |bytes| Ok(Frame::data(bytes)));
+        (client, Upload::new(StreamBody::new(frames).boxed_unsync(), boundary, usize::MAX, None))
+    }
+
+    async fn next(live: &mut Live) -> Option<Result<usize, String>> {
+        let frame = live.body.frame().await?;
+        Some(frame.map(|frame| frame.into_data().unwrap().len()).map_err(|error| error.to_string()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_may_keep_others_waiting_for_so_long_in_all() {
+        let (client, upload) = upload(None);
+        let mut live = upload.pour("");
+        for _ in 0..3 {
+            assert!(timeout(DEADLINE / 4, next(&mut live)).await.is_err());
+            assert_eq!(live.pace.clock(), Clock::Stopped);
+            client.send(Bytes::from_static(b"x")).unwrap();
+            assert_eq!(next(&mut live).await, Some(Ok(1)));
+            // The provider's own time is not the client's.
+            tokio::time::advance(DEADLINE).await;
+            assert_eq!(live.pace.clock(), Clock::Since(Instant::now() - DEADLINE));
+        }
+        let began = Instant::now();
+        assert!(next(&mut live).await.unwrap().unwrap_err().contains("did not arrive"));
+        assert!(began.elapsed() < DEADLINE / 3, "{:?}", began.elapsed());
+        assert_eq!(upload.fault().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn little_is_sent_again_from_its_beginning_and_an_attempt_that_was_given_up_reads_no_further() {
+        let (client, upload) = upload(None);
+        let mut first = upload.pour("");
+        client.send(Bytes::from(vec![1; REPLAY_BYTES])).unwrap();
+        assert_eq!(next(&mut first).await, Some(Ok(REPLAY_BYTES)));
+        let mut second = upload.pour("");
+        assert!(next(&mut first).await.unwrap().is_err());
+        assert_eq!((next(&mut second).await, upload.is_spent()), (Some(Ok(REPLAY_BYTES)), false));
+        client.send(Bytes::from_static(b"more")).unwrap();
+        assert_eq!((next(&mut second).await, upload.is_spent()), (Some(Ok(4)), true));
+        let failure = upload.explained(Box::new(Failure::new(FailureKind::Broken, "gone")));
+        assert!(failure.message.starts_with("gone (not tried again: 1048580 bytes"), "{}", failure.message);
+        drop(client);
+        assert_eq!(next(&mut second).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_form_that_was_held_to_its_end_can_always_be_sent_again() {
+        let (client, upload) = upload(Some("b"));
+        let part = "--b\r\nContent-Disposition: form-data; name=";
+        client.send(format!("{part}file; filename=a\r\n\r\n").into()).unwrap();
+        client.send(Bytes::from(vec![1; 2 * REPLAY_BYTES])).unwrap();
+        client.send(format!("\r\n{part}model\r\n\r\nlong-name\r\n--b--\r\n").into()).unwrap();
+        drop(client);
+        let form = upload.head(false).await.unwrap();
+        assert_eq!((form.model(), upload.is_spent()), (Some("long-name"), false));
+        for _ in 0..2 {
+            let mut live = upload.pour("m");
+            let known = live.body.size_hint().exact().unwrap();
+            let mut sent = 0;
+            while let Some(Ok(count)) = next(&mut live).await {
+                sent += count as u64;
+            }
+            assert_eq!((sent, live.body.is_end_stream()), (known, true));
+        }
+    }
+}

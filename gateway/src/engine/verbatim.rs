@@ -125,7 +125,7 @@ impl Verbatim {
 
     async fn ask(&self, state: &State, key: &KeyState) -> Result<(StatusCode, HeaderMap, Passed), Box<Failure>> {
         let provider = key.site("", self.dialect).provider;
-        if !provider.row().dialects().any(|dialect| dialect == self.dialect) {
+        if !provider.row().speaks(self.dialect) {
             let message = format!("{} {} is not supported by {} provider", self.method, self.path, provider.name());
             return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
         }

@@ -49,7 +49,7 @@ fn facts(row: &Row) -> String {
     line("Address", format!("`{}`", row.base_url));
     line("Speaks", spoken(row));
     line("Key", key(row));
-    let mut operations: Vec<&str> = row.dialects().flat_map(operations).collect();
+    let mut operations: Vec<&str> = operations(row).collect();
     operations.sort_unstable();
     operations.dedup();
     line("Operations", quoted(&operations));
@@ -60,6 +60,9 @@ fn facts(row: &Row) -> String {
 }
 
 fn spoken(row: &Row) -> String {
+    if !row.only.is_empty() {
+        return format!("forms of its own, to clients of {}", row.dialect.name());
+    }
     let also = |dialect: &Dialect| format!(", and {} with clients that speak it", dialect.name());
     row.dialect.name().to_owned() + &row.also.iter().map(also).collect::<String>()
 }
@@ -76,11 +79,8 @@ fn key(row: &Row) -> String {
     format!("{needed}{sent}{usual}")
 }
 
-fn operations(dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    Endpoint::ALL
-        .into_iter()
-        .filter(move |endpoint| endpoint.belongs_to(dialect))
-        .map(|endpoint| endpoint.request_type(false))
+fn operations(row: &Row) -> impl Iterator<Item = &'static str> {
+    Endpoint::ALL.into_iter().filter(|endpoint| row.serves(*endpoint)).map(|endpoint| endpoint.request_type(false))
 }
 
 fn quoted(words: &[&str]) -> String {

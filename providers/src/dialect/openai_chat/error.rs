@@ -102,7 +102,8 @@ struct Facts {
 impl Facts {
     fn read(body: &[u8]) -> Self {
         let Ok(outer) = decode::<wire::Error<'_>>(body) else { return Self::default() };
-        let inner = outer.inner.filter(|raw| raw.get() != "null");
+        let is_object = |raw: &&RawValue| raw.get().starts_with('{');
+        let inner = outer.inner.filter(|raw| raw.get() != "null").or(outer.detail.filter(is_object));
         let mut facts = match inner.map(|raw| (raw, decode::<wire::Error<'_>>(raw.get().as_bytes()))) {
             Some((_, Ok(object))) => Self::of(&object),
             Some((raw, Err(_))) => Self { message: Some(words(raw)), ..Self::of(&outer) },
