@@ -150,7 +150,7 @@ const VERTEX: Row = Row {
     paths: &[(Endpoint::Models, "{endpoint}/v1beta1/publishers/google/models?pageSize=300")],
     auth: AuthScheme::Header("x-goog-api-key"),
     key_env: &["VERTEX_API_KEY"],
-    quirks: &[],
+    quirks: &[Quirk::CountsFieldsAlone],
     ..OPENAI_ALIKE
 };
 
@@ -160,6 +160,7 @@ const VERTEX_CLAUDE: Row = Row {
     base_url: "{endpoint}/v1/projects/{project}/locations/{region}/publishers/anthropic",
     paths: &[
         (Endpoint::Messages, "/models/{model}:{predict}"),
+        (Endpoint::CountMessages, "/models/count-tokens:rawPredict"),
         (Endpoint::Models, "{endpoint}/v1beta1/publishers/anthropic/models?pageSize=300"),
     ],
     quirks: &[Quirk::AnthropicVersionInBody("vertex-2023-10-16")],

@@ -249,6 +249,11 @@ fn unlike(expected: &str) -> Malformed {
     Malformed { pointer: String::new(), expected: expected.to_owned() }
 }
 
+/// A request for a count of tokens at Google without what stands around its fields; `None` where nothing does.
+pub fn counted_alone(body: &[u8]) -> Option<Vec<u8>> {
+    count::alone(body)
+}
+
 // === Relayed answers ===
 
 /// A relayed answer as the client asked for it, where the provider did not heed it: embeddings as base64, which OpenAI's SDKs ask

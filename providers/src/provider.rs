@@ -24,6 +24,7 @@ use crate::dialect::{escaped, operation};
 use crate::endpoint::Endpoint;
 use crate::failure::FailureKind;
 use crate::framing::Framing;
+use crate::mapped;
 use crate::quirk::Quirk;
 use crate::scan::{Scan, Splice};
 use crate::transport::{Answer, Call, Live, Timeouts, Transport};
@@ -207,6 +208,22 @@ impl Provider {
         let mut splice = Splice::new(&body);
         self.name_model(&mut splice, &scan, model);
         splice.build()
+    }
+
+    /// The body of a request for a count of tokens, as this provider has it. Claude at Google Cloud names its model there, and its
+    /// version all the same (SDK, `lib/vertex/_client.py`).
+    pub fn counted(&self, endpoint: Endpoint, body: Bytes) -> Bytes {
+        match (endpoint, self.version_in_body()) {
+            (Endpoint::CountMessages, Some(version)) => {
+                let mut splice = Splice::new(&body);
+                splice.append("anthropic_version", format!("\"{version}\""));
+                splice.build()
+            }
+            (Endpoint::CountContents, _) if self.row.quirks.contains(&Quirk::CountsFieldsAlone) => {
+                mapped::counted_alone(&body).map_or(body, Bytes::from)
+            }
+            _ => body,
+        }
     }
 
     fn version_in_body(&self) -> Option<&'static str> {

@@ -29,6 +29,9 @@ pub enum Quirk {
     /// The body says this version of Anthropic's API and not the model, which stands in the URL (Claude at Google Cloud,
     /// <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>). See [`crate::provider::Provider::name_model`].
     AnthropicVersionInBody(&'static str),
+    /// Tokens are counted of a request's own fields: Google Cloud knows no `generateContentRequest` around them
+    /// (<https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.publishers.models/countTokens>).
+    CountsFieldsAlone,
 }
 
 impl Quirk {
@@ -47,6 +50,9 @@ impl Quirk {
             Self::DeveloperAsSystem => "The role `developer` becomes `system`.".to_owned(),
             Self::AnthropicVersionInBody(version) => {
                 format!("The model stands in the URL alone, and the body says `anthropic_version: {version}`.")
+            }
+            Self::CountsFieldsAlone => {
+                "Tokens are counted of contents, system instruction, tools and generation config alone.".to_owned()
             }
         }
     }
@@ -71,7 +77,7 @@ pub fn apply(quirks: &[Quirk], request: &mut ChatRequest, losses: &mut Losses) {
             Quirk::ToolCallIdNineAlnum => request.messages.iter_mut().for_each(shorten_ids),
             Quirk::DeveloperAsSystem => request.messages.iter_mut().for_each(no_developer),
             // A matter of the written body, relayed ones included.
-            Quirk::AnthropicVersionInBody(_) => {}
+            Quirk::AnthropicVersionInBody(_) | Quirk::CountsFieldsAlone => {}
         }
     }
 }

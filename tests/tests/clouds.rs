@@ -263,6 +263,46 @@ async fn a_vendors_models_go_the_vendors_way() {
 }
 
 #[tokio::test]
+async fn google_counts_tokens_of_either_vendors_models() {
+    let cloud = Cloud::start(|seen| {
+        if seen.path.ends_with(":countTokens") {
+            return Said::json(200, &json!({"totalTokens": 7, "totalBillableCharacters": 20}));
+        }
+        if seen.path.ends_with("/count-tokens:rawPredict") {
+            return Said::json(200, &json!({"input_tokens": 7}));
+        }
+        answer(seen)
+    })
+    .await;
+    let gateway = vertex(&cloud, &json!({})).await;
+    let claude = "claude-sonnet-4@20250514";
+    for model in ["gemini-2.5-pro", claude] {
+        let body = json!({"model": format!("vertex/{model}"), "system": "Be brief.",
+            "messages": [{"role": "user", "content": "Hello"}]});
+        let counted = gateway.post("/anthropic/v1/messages/count_tokens", &[], body.to_string()).await;
+        assert_eq!((counted.status, &counted.json()["input_tokens"]), (200, &json!(7)), "{}", counted.text());
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]});
+        let path = format!("/genai/v1beta/models/vertex/{model}:countTokens");
+        let counted = gateway.post(&path, &[], body.to_string()).await;
+        assert_eq!((counted.status, &counted.json()["totalTokens"]), (200, &json!(7)), "{}", counted.text());
+    }
+    let seen = cloud.seen_at("/v1/projects/p-1/locations/us-east5/publishers/");
+    assert_eq!(seen.len(), 4);
+    for (at, seen) in seen.iter().enumerate() {
+        let body = seen.json();
+        if at < 2 {
+            assert!(seen.path.ends_with("/google/models/gemini-2.5-pro:countTokens"), "{}", seen.path);
+            assert!(body["contents"].is_array() && body.get("generateContentRequest").is_none(), "{body}");
+            assert_eq!(body.get("systemInstruction").is_some(), at == 0, "{body}");
+        } else {
+            assert!(seen.path.ends_with("/anthropic/models/count-tokens:rawPredict"), "{}", seen.path);
+            let said = (&body["model"], &body["anthropic_version"]);
+            assert_eq!(said, (&json!(claude), &json!("vertex-2023-10-16")), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn google_takes_api_keys_and_its_machines_tokens_too() {
     let cloud = Cloud::start(|seen| {
         if seen.path.contains("/computeMetadata/") {

@@ -125,7 +125,15 @@ impl Order {
 
     fn said_in_json(&self, scan: &Scan, site: &Site<'_>) -> Bytes {
         let mut splice = Splice::new(&self.plan.ask.body);
-        site.provider.name_model(&mut splice, scan, site.model);
+        match &scan.model {
+            // Who counts for a model has to be told which.
+            Some(named) if self.plan.ask.endpoint == Endpoint::CountMessages => {
+                if named.name != site.model {
+                    splice.replace_text(&named.field, site.model);
+                }
+            }
+            _ => site.provider.name_model(&mut splice, scan, site.model),
+        }
         drop_our_fields(&mut splice, scan);
         splice.build()
     }
@@ -223,6 +231,7 @@ impl Errand for Order {
             (Paper::Form(..), _) => (Lane::Relay, Bytes::new()),
             (Paper::Json, _) => (Lane::Relay, self.said_in_json(scan, site)),
         };
+        let body = self.operation(site).map_or(body.clone(), |endpoint| site.provider.counted(endpoint, body));
         if !losses.is_empty() && ask.strict() {
             return Err(Refusal::Strict(losses));
         }

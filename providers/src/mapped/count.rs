@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use crate::dialect::raw::need;
-use crate::json::{self, AnyObject, Object, Sheet, wire};
+use crate::json::{self, AnyObject, Object, Sheet, fields, wire};
 use crate::{Dialect, Losses, Malformed, Text};
 
 /// The fields that Anthropic counts (SDK, `types/message_count_tokens_params.py`).
@@ -35,6 +35,9 @@ const OPENAI: &[&str] = &[
     "conversation",
     "previous_response_id",
 ];
+
+/// The fields that Google Cloud counts (`projects.locations.publishers.models/countTokens`).
+const GOOGLE_CLOUD: &[&str] = &["contents", "systemInstruction", "tools", "generationConfig"];
 
 /// Where Google's request may stand whole, with its tools and its system instruction.
 const WHOLE: &str = "generateContentRequest";
@@ -78,6 +81,19 @@ pub(super) fn request(
     }
     sheet.end();
     Ok(out)
+}
+
+/// The fields alone that Google Cloud counts; `None` where they stand alone already.
+pub(super) fn alone(body: &[u8]) -> Option<Vec<u8>> {
+    let whole: WholeWire<'_> = json::decode(body).ok()?;
+    let fields = fields(Some(whole.request?));
+    let mut out = Vec::with_capacity(body.len());
+    let mut sheet = Sheet::new(&mut out);
+    for (key, value) in GOOGLE_CLOUD.iter().filter_map(|key| Some((*key, fields.find(key)?))) {
+        sheet.raw(key, value.get());
+    }
+    sheet.end();
+    Some(out)
 }
 
 fn decode(from: Dialect, body: &[u8]) -> Result<crate::ChatRequest, Malformed> {
