@@ -1,10 +1,12 @@
 //! Putting a credential on a request: one that a key holds, or one that it has to fetch first.
 
 mod grant;
+mod role;
 mod sigv4;
 mod token;
 
 pub use grant::{Entra, Grant};
+pub use role::AwsRole;
 pub use token::Tokens;
 
 use std::borrow::Cow;

@@ -33,6 +33,7 @@ pub struct Setup {
     tools: Vec<(String, String)>,
     ping_after: Option<Duration>,
     stalled_after: Option<Duration>,
+    environment: Vec<(String, String)>,
 }
 
 // === impl Setup ===
@@ -45,7 +46,8 @@ impl Setup {
             "mcp": {"client_configs": [], "tool_manager_config": {}},
             "governance": {"virtual_keys": []},
         });
-        Self { config, providers: Vec::new(), tools: Vec::new(), ping_after: None, stalled_after: None }
+        let (providers, tools, environment) = (Vec::new(), Vec::new(), Vec::new());
+        Self { config, providers, tools, ping_after: None, stalled_after: None, environment }
     }
 
     /// A scripted provider of this dialect, with one key (`sk-<name>`), no retries, and short pauses where a test sets some.
@@ -149,6 +151,13 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment, which is empty otherwise.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The configuration so far, for a gateway that is started in another way.
     pub fn config(&self) -> &Value {
         &self.config
@@ -172,7 +181,7 @@ impl Setup {
             self.server(&name)["connection_string"] = server.url().into();
             tools.insert(name, server);
         }
-        let settings = settings(&self.config);
+        let settings = settings(&self.config, &self.environment);
         let (ping_after, stalled_after) = (self.ping_after, self.stalled_after);
         let options = Options { log_style: LogStyle::Off, ping_after, stalled_after, ..Options::default() };
         let inner = bifrost_gateway::Gateway::start(&settings, options).await.or_fail("starting the gateway");
@@ -201,10 +210,11 @@ async fn tool_server(scenario: &str, config: &Value) -> ToolServer {
     ToolServer::start(scenario, transport, 0, None).await.or_fail("starting a tool server")
 }
 
-fn settings(config: &Value) -> config::Settings {
+fn settings(config: &Value, environment: &[(String, String)]) -> config::Settings {
     let file = tempfile::Builder::new().suffix(".json").tempfile().or_fail("a temporary file");
     std::fs::write(file.path(), config.to_string()).or_fail("writing the configuration");
-    let loaded = config::load(file.path(), &|_| None);
+    let variable = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let loaded = config::load(file.path(), &variable);
     let mut settings = loaded.unwrap_or_else(|error| refused(&error));
     settings.listen.port = 0;
     settings

@@ -374,6 +374,56 @@ async fn an_identity_at_aws_signs_and_an_api_key_is_sent() {
 }
 
 #[tokio::test]
+async fn a_role_is_taken_on_once_and_its_keys_sign() {
+    const GRANTED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+        <AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/models/team</Arn></AssumedRoleUser><Credentials>\
+        <AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>role/secret+</SecretAccessKey>\
+        <SessionToken>role+token==</SessionToken><Expiration>2026-11-21T21:00:00Z</Expiration></Credentials>\
+        </AssumeRoleResult></AssumeRoleResponse>";
+    const REFUSED: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+        <Message>not allowed</Message></Error></ErrorResponse>";
+    let cloud = Cloud::start(|seen| match seen.path.as_str() {
+        "/" if seen.text().contains("other") => Said::new(403, "text/xml", REFUSED),
+        "/" => Said::new(200, "text/xml", GRANTED),
+        _ => converse(seen),
+    })
+    .await;
+    let role = |name: &str| {
+        let identity = json!({"access_key": "AKID", "secret_key": "aws-secret", "region": "eu-west-1",
+            "role_arn": format!("arn:aws:iam::1:role/{name}"), "external_id": "a b", "session_name": "team"});
+        let network = json!({"base_url": cloud.url(), "max_retries": 0});
+        with("bedrock", &json!({"keys": [{"bedrock_key_config": identity}], "network_config": network}))
+            .variable("AWS_ENDPOINT_URL_STS", &cloud.url())
+    };
+    let gateway = role("models").await;
+    let chat = Chat::openai("bedrock/eu.amazon.nova-lite-v1:0", "Hello");
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(&chat).await.told().text, "Hi");
+    }
+    let seen = cloud.seen();
+    assert_eq!(seen.iter().filter(|seen| seen.path == "/").count(), 1, "its keys serve until they are due");
+    let asked = seen[0].text();
+    for part in [
+        "Action=AssumeRole&",
+        "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fmodels",
+        "RoleSessionName=team",
+        "ExternalId=a+b",
+    ] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    let signed = seen[0].header("authorization");
+    assert!(signed.contains("Credential=AKID/") && signed.contains("/eu-west-1/sts/"), "{signed}");
+    for seen in &seen[1..] {
+        let signed = seen.header("authorization");
+        assert!(signed.contains("Credential=ASIA1/") && signed.contains("/eu-west-1/bedrock/"), "{signed}");
+        assert_eq!(seen.header("x-amz-security-token"), "role+token==");
+    }
+    let refused = role("other").await.ask(&chat).await;
+    assert_eq!(refused.status, 502, "{}", refused.text());
+    assert_eq!(cloud.seen_at("/model/").len(), 2, "without its role nobody is asked");
+}
+
+#[tokio::test]
 async fn inference_profiles_are_models_of_another_name() {
     let cloud = Cloud::start(converse).await;
     let bedrock = json!({"access_key": "AKID", "secret_key": "s", "region": "eu-west-1", "arn": "arn:aws:bedrock:eu-west-1:1:application-inference-profile"});

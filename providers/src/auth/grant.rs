@@ -15,8 +15,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
-use super::BadCredential;
+use super::role::Role;
 use super::token::hide;
+use super::{AuthScheme, AwsKeys, AwsRole, BadCredential, Credential};
 use crate::Failure;
 use crate::failure::FailureKind;
 use crate::transport::{Call, Timeouts};
@@ -29,6 +30,8 @@ const GOOGLE_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const GOOGLE_TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// How long a signed claim may be used; Google allows no more.
 const CLAIM_LIFE: Duration = Duration::from_hours(1);
+/// Where the answer does not say how long the token lives (RFC 6749, 5.1 recommends that it does).
+const USUAL_LIFE: u64 = 3600;
 
 /// An account, and how it asks for an access token.
 pub struct Grant {
@@ -43,6 +46,8 @@ enum Ask {
     Claim(Box<ServiceAccount>),
     /// The metadata server of the machine that this runs on.
     Metadata,
+    /// A role at AWS.
+    Role(Box<Role>),
 }
 
 struct ServiceAccount {
@@ -76,6 +81,20 @@ struct GoogleFile {
     client_id: Option<SecretString>,
     client_secret: Option<SecretString>,
     refresh_token: Option<SecretString>,
+}
+
+/// RFC 6749, 5.1, and so everyone.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: SecretString,
+    expires_in: Option<u64>,
+}
+
+/// RFC 6749, 5.2.
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+    error_description: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -143,6 +162,12 @@ impl Grant {
         Ok(Self { uri: uri(&format!("http://{host}/{path}?scopes={GOOGLE_SCOPE}"))?, ask: Ask::Metadata })
     }
 
+    /// A role at AWS, taken on by this identity.
+    pub fn aws_role(keys: AwsKeys, role: &AwsRole) -> Result<Self, BadCredential> {
+        let (role, issuer) = Role::new(keys, role)?;
+        Ok(Self { uri: uri(&format!("{}/", issuer.trim_end_matches('/')))?, ask: Ask::Role(Box::new(role)) })
+    }
+
     /// Who is asked.
     pub(super) fn issuer(&self) -> &str {
         self.uri.host().unwrap_or_default()
@@ -157,6 +182,7 @@ impl Grant {
                 headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
                 return Ok(Call { method: Method::GET, uri: self.uri.clone(), headers, body: Bytes::new(), timeouts });
             }
+            Ask::Role(role) => return Ok(role.call(&self.uri, now, timeouts)),
             Ask::Form(fields) => form(fields.iter().map(|(name, value)| (*name, value.expose_secret()))),
             Ask::Claim(account) => {
                 let claim = account.claim(now)?;
@@ -168,9 +194,34 @@ impl Grant {
         Ok(Call { method: Method::POST, uri: self.uri.clone(), headers, body, timeouts })
     }
 
+    /// What an answer grants, and for how long; or what is wrong with it.
+    pub(super) fn granted(&self, body: &[u8]) -> Result<(Credential, Duration), &'static str> {
+        if let Ask::Role(role) = &self.ask {
+            return role.granted(body);
+        }
+        let granted: Granted = serde_json::from_slice(body).map_err(|_| "holds no access token")?;
+        let credential = Credential::new(&granted.access_token, AuthScheme::Bearer)
+            .map_err(|_| "holds a token that no header can carry")?;
+        Ok((credential, Duration::from_secs(granted.expires_in.unwrap_or(USUAL_LIFE))))
+    }
+
+    /// Why it is refused, in the issuer's words.
+    pub(super) fn refused(&self, body: &[u8]) -> Option<String> {
+        if let Ask::Role(_) = &self.ask {
+            return Role::refused(body);
+        }
+        let Refused { error, error_description } = serde_json::from_slice(body).ok()?;
+        let why = error_description.as_deref().and_then(|why| why.lines().next());
+        Some(why.map_or(error.clone(), |why| format!("{error}: {why}")))
+    }
+
     /// A text without the account's secrets. Names of grants and scopes are none, but hiding them harms nobody.
     pub(super) fn redact(&self, text: &str) -> String {
-        let Ask::Form(fields) = &self.ask else { return text.to_owned() };
+        let fields = match &self.ask {
+            Ask::Form(fields) => fields,
+            Ask::Role(role) => return role.redact(text),
+            Ask::Claim(_) | Ask::Metadata => return text.to_owned(),
+        };
         let secrets = fields.iter().filter(|(name, _)| name.contains("secret") || name.contains("token"));
         secrets.fold(text.to_owned(), |text, (_, secret)| hide(&text, secret))
     }

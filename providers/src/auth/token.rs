@@ -9,10 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{AuthScheme, Credential, Grant};
+use super::{Credential, Grant};
 use crate::Failure;
 use crate::failure::FailureKind;
 use crate::transport::{Answer, Timeouts, Transport};
@@ -26,8 +25,6 @@ const AHEAD_OF_SHORT: u32 = 4;
 const SPENT: Duration = Duration::from_secs(10);
 /// After a renewal that failed, while the old token still serves.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Where the answer does not say how long the token lives (RFC 6749, 5.1 recommends that it does).
-const USUAL_LIFE: u64 = 3600;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Real answers have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 256 << 10;
@@ -53,20 +50,6 @@ struct Token {
     credential: Credential,
     due: Instant,
     spent: Instant,
-}
-
-/// RFC 6749, 5.1, and so everyone.
-#[derive(Deserialize)]
-struct Granted {
-    access_token: SecretString,
-    expires_in: Option<u64>,
-}
-
-/// RFC 6749, 5.2.
-#[derive(Deserialize)]
-struct Refused {
-    error: String,
-    error_description: Option<String>,
 }
 
 // === impl Tokens ===
@@ -147,11 +130,8 @@ impl Tokens {
         if !status.is_success() {
             return Err(self.refusal(status, &body));
         }
-        let unreadable = |what: &str| Box::new(Failure::new(FailureKind::Unreadable, format!("the answer {what}")));
-        let granted: Granted = serde_json::from_slice(&body).map_err(|_| unreadable("holds no access token"))?;
-        let credential = Credential::new(&granted.access_token, AuthScheme::Bearer)
-            .map_err(|_| unreadable("holds a token that no header can carry"))?;
-        Ok((credential, Duration::from_secs(granted.expires_in.unwrap_or(USUAL_LIFE))))
+        let unreadable = |what| Box::new(Failure::new(FailureKind::Unreadable, format!("the answer {what}")));
+        self.grant.granted(&body).map_err(unreadable)
     }
 
     /// The issuer's own words, without what it may quote of the account.
@@ -162,13 +142,7 @@ impl Tokens {
             500..=599 => FailureKind::Unavailable,
             _ => FailureKind::Unreadable,
         };
-        let words = match serde_json::from_slice::<Refused>(body) {
-            Ok(Refused { error, error_description: Some(why) }) => {
-                format!("{error}: {}", why.lines().next().unwrap_or_default())
-            }
-            Ok(Refused { error, .. }) => error,
-            Err(_) => "no reason given".to_owned(),
-        };
+        let words = self.grant.refused(body).unwrap_or_else(|| "no reason given".to_owned());
         Box::new(Failure::new(kind, self.grant.redact(&format!("status {status}: {words}"))))
     }
 }

@@ -175,14 +175,12 @@ pub struct BedrockKey {
     pub region: Option<Reference>,
     /// What the ARNs of inference profiles begin with: put before the models of `deployments` and `aliases`.
     pub arn: Option<Reference>,
-    /// A role to assume.
-    #[schemars(extend("x-no-effect" = true))]
+    /// A role that the identity takes on, such as `arn:aws:iam::123456789012:role/models`. Asked for at `AWS_ENDPOINT_URL_STS`, or
+    /// at AWS in the region.
     pub role_arn: Option<Reference>,
-    /// For the role.
-    #[schemars(extend("x-no-effect" = true))]
+    /// What the role's account agreed on with whoever may take it.
     pub external_id: Option<Reference>,
-    /// For the role.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Under which name the role's account logs who has it. Default `bifrost`.
     pub session_name: Option<Reference>,
     /// The project.
     #[schemars(extend("x-no-effect" = true))]

@@ -6,8 +6,8 @@ use super::{Names, Resolver};
 use crate::config::file::{Alias, AliasObject, AzureKey, BedrockKey, Key, ModelFamily, VertexKey};
 use crate::config::secret::Reference;
 use crate::config::settings::{
-    AliasSettings, AwsIdentity, AzureSettings, BedrockSettings, Cloud, EntraSettings, GoogleCredentials, KeySettings,
-    Models, VertexSettings,
+    AliasSettings, AwsIdentity, AwsRoleSettings, AzureSettings, BedrockSettings, Cloud, EntraSettings,
+    GoogleCredentials, KeySettings, Models, VertexSettings,
 };
 use crate::config::tree::push;
 
@@ -237,7 +237,37 @@ impl Resolver<'_> {
             secret_key: secret.into(),
             session_token: token.map(Into::into),
         });
-        BedrockSettings { region, identity }
+        if key.role_arn.is_some() && identity.is_none() {
+            self.conflict(
+                &push(at, "role_arn"),
+                "a role needs an identity that takes it on: `access_key`, `secret_key`",
+            );
+        }
+        BedrockSettings { region, identity, role: self.role(at, key) }
+    }
+
+    fn role(&mut self, at: &str, key: &BedrockKey) -> Option<AwsRoleSettings> {
+        let mut text = |name: &str, value: &Option<Reference>| self.text(&push(at, name), value.as_ref());
+        let arn = text("role_arn", &key.role_arn);
+        let external_id = text("external_id", &key.external_id);
+        let session_name = text("session_name", &key.session_name);
+        let Some(arn) = arn else {
+            if external_id.is_some() || session_name.is_some() {
+                self.conflict(at, "`external_id` and `session_name` are for a role; the key `role_arn` is missing");
+            }
+            return None;
+        };
+        if !arn.starts_with("arn:") {
+            self.conflict(&push(at, "role_arn"), "expected an ARN, such as `arn:aws:iam::123456789012:role/models`");
+        }
+        let session_name = session_name.unwrap_or_else(|| "bifrost".to_owned());
+        // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+        if !(2..=64).contains(&session_name.len()) || !session_name.bytes().all(is_plain) {
+            self.conflict(&push(at, "session_name"), "expected 2 to 64 letters, digits or any of `_+=,.@-`");
+        }
+        let endpoint = (self.environment)("AWS_ENDPOINT_URL_STS").filter(|url| !url.is_empty());
+        Some(AwsRoleSettings { arn, session_name, external_id, endpoint })
     }
 
     fn vertex(&mut self, at: &str, key: &VertexKey) -> VertexSettings {

@@ -91,6 +91,18 @@ pub struct BedrockSettings {
     pub region: Option<String>,
     /// Without it the key's value is sent as an API key.
     pub identity: Option<AwsIdentity>,
+    /// What the identity takes on before it asks.
+    pub role: Option<AwsRoleSettings>,
+}
+
+/// A role at AWS.
+#[derive(Clone, Debug)]
+pub struct AwsRoleSettings {
+    pub arn: String,
+    pub session_name: String,
+    pub external_id: Option<String>,
+    /// Instead of AWS's own address for the region.
+    pub endpoint: Option<String>,
 }
 
 /// What signs requests to AWS.

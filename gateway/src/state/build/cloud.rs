@@ -1,12 +1,12 @@
 //! What a key's account on a cloud says of where its requests go, and how it lets itself in.
 
-use bifrost_providers::auth::{AwsKeys, BadCredential, Credential, Entra, Grant};
+use bifrost_providers::auth::{AwsKeys, AwsRole, BadCredential, Credential, Entra, Grant};
 use bifrost_providers::catalog::Row;
 
 use super::providers::Site;
 use crate::config::{
-    AliasSettings, AzureSettings, BedrockSettings, Cloud, GoogleCredentials, KeySettings, ProviderSettings,
-    VertexSettings,
+    AliasSettings, AwsIdentity, AzureSettings, BedrockSettings, Cloud, GoogleCredentials, KeySettings,
+    ProviderSettings, VertexSettings,
 };
 
 /// The place of a cloud's address in its row.
@@ -40,21 +40,37 @@ pub(super) fn grant(key: &KeySettings) -> Result<Option<Grant>, BadCredential> {
             GoogleCredentials::File(json) => Grant::google_file(json).map(Some),
             GoogleCredentials::Metadata(host) => Grant::google_metadata(host).map(Some),
         },
+        Some(Cloud::Bedrock(BedrockSettings { identity: Some(identity), role: Some(role), region })) => {
+            let asked = AwsRole {
+                arn: role.arn.clone(),
+                session_name: role.session_name.clone(),
+                external_id: role.external_id.clone(),
+                endpoint: role.endpoint.clone(),
+                service: BEDROCK,
+            };
+            Grant::aws_role(aws_keys(identity, region.as_deref()), &asked).map(Some)
+        }
         _ => Ok(None),
+    }
+}
+
+/// What signatures for Bedrock are made out to.
+const BEDROCK: &str = "bedrock";
+
+fn aws_keys(identity: &AwsIdentity, region: Option<&str>) -> AwsKeys {
+    AwsKeys {
+        access_key: identity.access_key.clone(),
+        secret_key: identity.secret_key.clone(),
+        session_token: identity.session_token.clone(),
+        region: region.unwrap_or_default().to_owned(),
     }
 }
 
 /// What a key holds; `None` for one that holds nothing.
 pub(super) fn held(key: &KeySettings, row: &Row) -> Result<Option<Credential>, BadCredential> {
     match &key.cloud {
-        Some(Cloud::Bedrock(BedrockSettings { identity: Some(identity), region })) => {
-            let keys = AwsKeys {
-                access_key: identity.access_key.clone(),
-                secret_key: identity.secret_key.clone(),
-                session_token: identity.session_token.clone(),
-                region: region.clone().unwrap_or_default(),
-            };
-            Credential::aws(keys, "bedrock").map(Some)
+        Some(Cloud::Bedrock(BedrockSettings { identity: Some(identity), region, .. })) => {
+            Credential::aws(aws_keys(identity, region.as_deref()), BEDROCK).map(Some)
         }
         _ => key.value.as_ref().map(|value| Credential::new(value, row.auth)).transpose(),
     }
