@@ -49,10 +49,11 @@ fn settings(row: &str) -> ProviderSettings {
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
+/// What a provider is for: chat, or the first of what it serves instead.
 fn chat(provider: &Provider, stream: bool, forwarded: &HeaderMap) -> Call {
     let key = SecretString::from("sk-1");
     let credential = Credential::new(&key, provider.row().auth).unwrap();
-    let endpoint = Endpoint::chat(provider.dialect());
+    let endpoint = provider.row().only.first().copied().unwrap_or(Endpoint::chat(provider.dialect()));
     let body = Bytes::from_static(b"{}");
     provider
         .call(Outgoing {
@@ -87,6 +88,7 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
             "gemini" => "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
             "cohere" => "https://api.cohere.com/v2/chat",
             "bedrock" => "https://bedrock-runtime.us-east5.amazonaws.com/model/m/converse",
+            "elevenlabs" => "https://api.elevenlabs.io/v1/text-to-speech/m/stream",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
             "mistral" => "https://api.mistral.ai/v1/chat/completions",
             "openrouter" => "https://openrouter.ai/api/v1/chat/completions",
