@@ -286,6 +286,40 @@ fn what_has_no_effect_is_said_once() {
 }
 
 #[test]
+fn what_an_alias_says_to_another_cloud_is_told() {
+    let warnings = |provider: &str, block: &str| {
+        let alias = r#"{"model_id":"m","region":"r","endpoint":"https://x","description":"d"}"#;
+        let key = format!(r#"{{"value":"v","aliases":{{"a":{alias}}}{block}}}"#);
+        load(&format!(r#"{{"providers":{{"{provider}":{{"keys":[{key}]}}}}}}"#)).warnings
+    };
+    let told = |provider: &str, field: &str| {
+        format!("`/providers/{provider}/keys/0/aliases/a/{field}` has no effect at {provider}")
+    };
+    assert_eq!(warnings("openai", ""), [told("openai", "region"), told("openai", "endpoint")]);
+    let vertex = r#","vertex_key_config":{"project_id":"p","region":"us-east5"}"#;
+    assert_eq!(warnings("vertex", vertex), [told("vertex", "endpoint")]);
+    let azure = r#","azure_key_config":{"endpoint":"https://y"}"#;
+    assert_eq!(warnings("azure", azure), [told("azure", "region")]);
+}
+
+#[test]
+fn a_role_needs_somebody_to_take_it_on() {
+    let faults = |block: &str| {
+        let key = format!(r#"{{"name":"k","value":"v","bedrock_key_config":{{"region":"r",{block}}}}}"#);
+        complaints("config.json", &format!(r#"{{"providers":{{"bedrock":{{"keys":[{key}]}}}}}}"#))
+    };
+    for (block, word) in [
+        (r#""role_arn":"arn:aws:iam::1:role/x""#, "identity"),
+        (r#""external_id":"x""#, "role_arn"),
+        (r#""access_key":"a","secret_key":"s","role_arn":"x""#, "an ARN"),
+        (r#""access_key":"a","secret_key":"s","role_arn":"arn:x","session_name":"a b""#, "2 to 64"),
+    ] {
+        let told = faults(block);
+        assert!(told.contains(word), "{block}: {told}");
+    }
+}
+
+#[test]
 fn without_a_file_the_usual_variables_make_providers() {
     let usual: &[(&str, &[&str])] =
         &[("openai", &["OPENAI_API_KEY"]), ("gemini", &["NO_KEY", "GOOGLE_API_KEY"]), ("xai", &["NOT_SET"])];

@@ -43,6 +43,7 @@ impl Resolver<'_> {
             }
             self.require_value(&at, home, key);
             let (models, aliases) = self.names_of(&at, key);
+            self.judge_aliases(&push(&at, "aliases"), home, key);
             resolved.push(KeySettings {
                 id: key.id.clone().unwrap_or_else(|| name.clone()),
                 name,
@@ -109,6 +110,23 @@ impl Resolver<'_> {
             }
         }
         (models, aliases)
+    }
+
+    /// What an alias says that another cloud alone heeds is told, not passed over.
+    fn judge_aliases(&mut self, at: &str, home: &Home<'_>, key: &Key) {
+        for (name, Alias(alias)) in &key.aliases {
+            let fields = [
+                ("region", alias.region.is_some(), "vertex"),
+                ("project_id", alias.project_id.is_some(), "vertex"),
+                ("project_number", alias.project_number.is_some(), "vertex"),
+                ("endpoint", alias.endpoint.is_some(), "azure"),
+                ("api_version", alias.api_version.is_some(), "azure"),
+            ];
+            for (field, ..) in fields.iter().filter(|(_, is_said, owner)| *is_said && *owner != home.kind) {
+                let written = self.written(&push(&push(at, name), field));
+                self.warn(format!("`{written}` has no effect at {}", home.kind));
+            }
+        }
     }
 
     fn alias(&mut self, at: &str, name: &str, Alias(alias): &Alias) -> Option<AliasSettings> {
