@@ -112,14 +112,30 @@ impl Splitter {
         }
     }
 
-    /// The stream ended: what is left of it, once `next` has nothing more to give. A last server-sent event without its blank
-    /// line is one; a message cut short is damage.
+    /// The stream ended: what is left of it, once `next` has nothing more to give. A last server-sent event that lacks its blank
+    /// line and nothing else is given it; one that was cut short is none, and a message cut short is damage.
     pub fn finish(&mut self) -> Option<Result<Event, Unframed>> {
         match self {
-            Self::Sse(splitter) => splitter.finish().map(Ok),
+            Self::Sse(splitter) => splitter.finish().and_then(ended).map(Ok),
             Self::EventStream(splitter) => splitter.finish(),
         }
     }
+}
+
+/// What the end of the stream left without a blank line, as an event that others may follow. The specification drops it; but
+/// there are providers that forget the line, and their last event is the one that says the usage. Whether it is all there is
+/// told by its data, which every dialect has in JSON.
+fn ended(event: Event) -> Option<Event> {
+    if event.raw.iter().all(u8::is_ascii_whitespace) {
+        // The rest of a line end whose first half ended the event before.
+        return Some(event);
+    }
+    let data = &event.frame.data;
+    let is_whole = data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+    is_whole.then(|| {
+        let missing: &[u8] = if event.raw.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+        Event { raw: [&event.raw, missing].concat().into(), frame: event.frame }
+    })
 }
 
 impl Iterator for Splitter {
@@ -133,6 +149,52 @@ impl Iterator for Splitter {
                 Some(splitter.next()?.map_err(|overlong| Unframed::Overlong { limit: overlong.limit }))
             }
             Self::EventStream(splitter) => splitter.next(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a stream that ends here.
+    fn left_of(stream: &str) -> Option<(String, String)> {
+        let mut splitter = Framing::Sse.splitter(1 << 20);
+        splitter.push(Bytes::copy_from_slice(stream.as_bytes()));
+        assert_eq!(splitter.next(), None, "{stream:?} has no whole event");
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        splitter.finish().map(|event| event.unwrap()).map(|event| (text(&event.raw), text(&event.frame.data)))
+    }
+
+    #[test]
+    fn a_last_event_that_lacks_only_its_blank_line_is_given_it() {
+        for (stream, data) in
+            [("data: {\"a\":1}", "{\"a\":1}"), ("data: [DONE]\n", "[DONE]"), ("event: x\rdata: {}\r", "{}")]
+        {
+            let (raw, said) = left_of(stream).unwrap();
+            assert_eq!(said, data);
+            let mut again = Framing::Sse.splitter(1 << 20);
+            again.push(Bytes::from(raw + "data: next\n\n"));
+            assert_eq!(again.filter_map(Result::ok).count(), 2, "{stream:?} runs into what follows it");
+        }
+    }
+
+    #[test]
+    fn a_line_end_that_came_in_halves_stays_whole() {
+        let mut splitter = Framing::Sse.splitter(1 << 20);
+        let mut raw = Vec::new();
+        for byte in b"data: {}\r\n\r\n" {
+            splitter.push(Bytes::copy_from_slice(&[*byte]));
+            raw.extend(splitter.by_ref().flat_map(|event| event.unwrap().raw));
+        }
+        raw.extend(splitter.finish().into_iter().flat_map(|event| event.unwrap().raw));
+        assert_eq!(raw, b"data: {}\r\n\r\n");
+    }
+
+    #[test]
+    fn an_event_that_was_cut_short_is_none() {
+        for stream in ["d", "data", "data: {\"a\":", "data: [DO", "event: message_stop", ": pi", ""] {
+            assert_eq!(left_of(stream), None, "{stream:?}");
         }
     }
 }
