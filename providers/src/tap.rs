@@ -381,11 +381,11 @@ mod tests {
         for name in ["tool-plan-delta", "tool-call-start", "citation-start", "tomorrow"] {
             assert_eq!(tapped(Dialect::CohereChat, &event(name, "")).0, ["content"], "{name}");
         }
-        // An answer that failed before its first word can still be had elsewhere; behind content it is passed on.
+        // Before its first word and behind it.
         let (words, _) = tapped(Dialect::CohereChat, &(start + &end("ERROR")));
         assert_eq!(words, ["preamble", "error"]);
         let (words, _) = tapped(Dialect::CohereChat, &(event("tool-plan-delta", "") + &end("TIMEOUT")));
-        assert_eq!(words, ["content", "finish"]);
+        assert_eq!(words, ["content", "error"]);
         let failed = failed(Dialect::CohereChat, &end("ERROR"));
         assert_eq!((failed.kind, failed.message.as_str()), (FailureKind::Unavailable, "m"));
         assert_eq!(tapped(Dialect::CohereChat, "data: {\"message\":\"m\"}\n\n").0, ["error"]);

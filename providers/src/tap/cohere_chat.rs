@@ -33,7 +33,7 @@ pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
         None => kind.unwrap_or_default().trim_matches('"').as_bytes(),
     };
     match name {
-        b"message-end" => message_end(delta, content, facts),
+        b"message-end" => message_end(delta, facts),
         b"content-start" | b"content-delta" if !holds_something(delta) => Seen::Preamble,
         _ if EMPTY.contains(&name) => Seen::Preamble,
         b"error" | b"" if message.is_some() => Seen::Error(failure(Dialect::CohereChat, &frame.data)),
@@ -61,8 +61,8 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
     })
 }
 
-/// Finish and usage. An answer that failed before its first word is a failed attempt; behind content it is passed on.
-fn message_end(delta: Option<&str>, content: bool, facts: &mut Facts) -> Seen {
+/// Finish and usage; or that the answer failed, whatever it had said by then.
+fn message_end(delta: Option<&str>, facts: &mut Facts) -> Seen {
     let fields = delta.and_then(|delta| pick(delta, ["finish_reason", "usage", "error"]));
     let [finish, usage, error] = fields.unwrap_or_default();
     if let Some(usage) = usage.and_then(count_usage) {
@@ -70,7 +70,7 @@ fn message_end(delta: Option<&str>, content: bool, facts: &mut Facts) -> Seen {
     }
     facts.is_usage_final = true;
     facts.finish = text(finish);
-    match facts.finish.as_ref().filter(|word| is_failure(word) && !content) {
+    match facts.finish.as_ref().filter(|word| is_failure(word)) {
         Some(word) => Seen::Error(ended(word, text(error).as_ref())),
         None => Seen::Finish,
     }

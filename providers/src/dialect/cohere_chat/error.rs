@@ -22,6 +22,9 @@ const KINDS: &[(u16, FailureKind)] = &[
     (501, FailureKind::Rejected),
 ];
 
+/// Reasons to finish that are no finish: the model, or the way to it, failed.
+pub(super) const FAILED: [&str; 2] = ["ERROR", "TIMEOUT"];
+
 /// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
 const QUOTED: usize = 200;
 
@@ -43,10 +46,15 @@ pub(super) fn encode(problem: &Problem) -> Vec<u8> {
 }
 
 pub(super) fn message(problem: &Problem) -> String {
-    if problem.kind.is_empty() {
+    if problem.kind.is_empty() || FAILED.contains(&problem.kind.as_str()) {
         return problem.message.clone();
     }
     format!("{}: {}", problem.kind, problem.message)
+}
+
+/// How a stream ends that failed: as a provider of this dialect said it, where one did.
+pub(super) fn finish_of(problem: &Problem) -> &'static str {
+    FAILED.into_iter().find(|word| *word == problem.kind).unwrap_or("ERROR")
 }
 
 /// What a provider's error answer means.

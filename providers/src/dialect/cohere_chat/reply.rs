@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::content::{obstacle, remember_empty};
+use super::error::FAILED;
 use super::message::{self, CITATIONS, Fields, Piece, Said};
 use super::wire::{Crossing, MessageWire, OWN, ReplyWire, need, quoted, read};
 use super::{citation, logprobs, usage};
@@ -44,7 +45,7 @@ const FINISH_REASON: &str = "/finish_reason";
 
 /// Did the model, or the way to it, fail?
 pub(crate) fn is_failure(word: &Text) -> bool {
-    matches!(word.as_escaped(), "ERROR" | "TIMEOUT")
+    FAILED.contains(&word.as_escaped())
 }
 
 pub(super) fn decode_finish(word: Option<Text>) -> Finish {

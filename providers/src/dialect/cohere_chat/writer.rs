@@ -75,7 +75,7 @@ impl EventWriter for Writer {
     fn fail(&mut self, problem: &Problem, out: &mut Vec<u8>) {
         frame(out, "message-end", |event| {
             let mut delta = Sheet::new(event.key("delta"));
-            delta.str("finish_reason", "ERROR").str("error", &error::message(problem));
+            delta.str("finish_reason", error::finish_of(problem)).str("error", &error::message(problem));
             delta.end();
         });
     }
