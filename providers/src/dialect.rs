@@ -146,6 +146,11 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
     fn reader(&self) -> Box<dyn EventReader>;
     /// Events to client bytes.
     fn writer(&self, options: WriterOptions) -> Box<dyn EventWriter>;
+    /// [`EventWriter::fail`] for a stream that was passed on as it came: `latest` is the data of its latest event, for dialects
+    /// whose events are numbered.
+    fn break_off(&self, problem: &Problem, _latest: &[u8], out: &mut Vec<u8>) {
+        self.writer(WriterOptions::default()).fail(problem, out);
+    }
 }
 
 /// What the client asked of its stream.

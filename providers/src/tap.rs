@@ -71,6 +71,8 @@ struct Facts {
     is_usage_final: bool,
     finish: Option<Text>,
     model: Option<Text>,
+    /// The data of the latest event that is no error, where the dialect numbers its events.
+    latest: Bytes,
 }
 
 // === impl Tap ===
@@ -119,6 +121,12 @@ impl Tap {
     /// The model that answers, by the provider's name for it.
     pub fn model(&self) -> Option<&Text> {
         self.facts.model.as_ref()
+    }
+
+    /// The data of the latest event, where a client of the dialect counts them: what is put behind it needs the next number.
+    /// Empty for the other dialects, and before the first event.
+    pub fn latest(&self) -> &[u8] {
+        &self.facts.latest
     }
 
     /// Was there content: is it too late to try elsewhere?

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::framing::Event;
 use bifrost_providers::tap::Seen;
@@ -127,8 +126,7 @@ impl RelayBody {
         self.release(out);
         let refusal = Refusal::Failed { provider: self.served.provider.clone(), upstream: self.dialect, failure };
         let mut event = Vec::new();
-        let mut writer = self.dialect.codec().writer(WriterOptions::default());
-        writer.fail(&refusal.problem(None), &mut event);
+        self.dialect.codec().break_off(&refusal.problem(None), self.held.tap().latest(), &mut event);
         out.push(Bytes::from(event));
         if let Some(grant) = self.account() {
             grant.fail(&refusal, self.held.tap().usage().as_ref());

@@ -24,6 +24,14 @@ const ANNOUNCING: &[&str] = &[".created", ".queued", ".in_progress", "_part.adde
 const LAST: &[&str] = &["response.completed", "response.incomplete", "response.cancelled"];
 
 pub(super) fn event(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
+    let seen = told_apart(frame, content, facts);
+    if !matches!(seen, Seen::Error(_)) {
+        facts.latest = frame.data.clone();
+    }
+    seen
+}
+
+fn told_apart(frame: &Frame, content: bool, facts: &mut Facts) -> Seen {
     let named = frame.event.as_deref().and_then(|name| str::from_utf8(name).ok());
     if content && named.is_some_and(is_delta) {
         return Seen::Content;

@@ -94,4 +94,8 @@ impl Codec for OpenAiResponses {
     fn writer(&self, _options: WriterOptions) -> Box<dyn EventWriter> {
         Box::new(writer::Writer::default())
     }
+
+    fn break_off(&self, problem: &Problem, latest: &[u8], out: &mut Vec<u8>) {
+        writer::Writer::behind(latest).fail(problem, out);
+    }
 }

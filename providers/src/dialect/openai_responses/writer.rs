@@ -19,7 +19,7 @@ use super::wire::{Crossing, OWN};
 use crate::chat::{Extras, Part, PartKind, Raw, SPELLING};
 use crate::dialect::Problem;
 use crate::event::{Block, ChatEvent, Delta, Growing, MESSAGE_FIELDS, PADDING, Start};
-use crate::json::{Array, Object, fields};
+use crate::json::{Array, Object, count, fields, pick, utf8};
 use crate::reply::{Citation, Finish, Usage};
 use crate::{Dialect, EventWriter, Losses, Text};
 
@@ -99,6 +99,14 @@ impl EventWriter for Writer {
 }
 
 impl Writer {
+    /// Goes on behind an event of somebody else's. Without a number in it, its stream has none to go on with.
+    pub(super) fn behind(latest: &[u8]) -> Self {
+        let said = utf8(latest).and_then(|latest| pick(latest, ["sequence_number"]));
+        let number = said.and_then(|[number]| count(number?));
+        let sequence = number.map_or(0, |number| number.saturating_add(1));
+        Self { wire: Wire { sequence, ..Wire::default() }, ..Self::default() }
+    }
+
     fn crossing(&mut self) -> Crossing<'_> {
         Crossing { source: self.head.source, losses: &mut self.losses }
     }
