@@ -8,7 +8,7 @@ pub mod headers;
 mod retry_after;
 
 pub use answer::failure_of;
-pub use headers::{forwardable, is_reserved, returnable};
+pub use headers::{forwardable, is_reserved, request_id, returnable};
 pub use retry_after::retry_after;
 
 use std::fmt;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bifrost_policies::Denied;
 use bifrost_providers::dialect::Problem;
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::provider::returnable;
+use bifrost_providers::provider::{request_id, returnable};
 use bifrost_providers::{Dialect, Failure, Losses, Malformed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -219,6 +219,10 @@ impl Refusal {
         match self {
             Self::Failed { failure, .. } => {
                 headers = returnable(&failure.headers);
+                if let Some(id) = request_id(&failure.headers) {
+                    // Whoever names the gateway's own request moves it to where the provider's stands.
+                    headers.insert(&names::REQUEST_ID, id.clone());
+                }
                 if failure.kind == FailureKind::Credential {
                     // Somebody has to mend the keys first.
                     headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));

@@ -1,7 +1,7 @@
 //! Which headers cross the gateway. Both ways it is a list of what may, never of what may not: a header nobody thought of
 //! stays behind.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Dialect;
 
@@ -25,6 +25,7 @@ const RETURNED: &[&str] = &[
     "x-request-id",
     "x-amzn-requestid",
     "x-amzn-errortype",
+    "x-debug-trace-id",
     "retry-after",
     "retry-after-ms",
     "x-should-retry",
@@ -69,6 +70,12 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
 /// The headers of a provider's answer that a client gets back.
 pub fn returnable(answer: &HeaderMap) -> HeaderMap {
     pick(answer, |name| RETURNED.contains(&name) || RETURNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// What a provider calls the request that it answered, under whichever name: OpenAI's, Anthropic's, Amazon's, Cohere's.
+pub fn request_id(answer: &HeaderMap) -> Option<&HeaderValue> {
+    const NAMES: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-debug-trace-id"];
+    NAMES.iter().find_map(|name| answer.get(*name))
 }
 
 /// Must never go upstream from a client, not even when the client says so (`x-bf-eh-<name>`).
