@@ -21,6 +21,9 @@ const TYPES: &[(&str, u16, FailureKind)] = &[
     ("timeout_error", 504, FailureKind::Unavailable),
     ("overloaded_error", 529, FailureKind::Unavailable),
     ("overloaded_error", 503, FailureKind::Unavailable),
+    // Statuses of other providers' failures.
+    ("timeout_error", 408, FailureKind::Unavailable),
+    ("api_error", 424, FailureKind::Unavailable),
 ];
 
 /// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
@@ -44,7 +47,7 @@ wire! {
 /// message, because the `type` must be one that official clients know.
 pub(super) fn encode(problem: &Problem) -> Vec<u8> {
     let known = TYPES.iter().find(|(name, ..)| *name == problem.kind).map(|(name, ..)| *name);
-    let kind = known.unwrap_or_else(|| type_of(problem.status));
+    let kind = fixed_type(problem.status).or(known).unwrap_or_else(|| usual_type(problem.status));
     let message = match known {
         Some(_) => problem.message.clone(),
         None => format!("{}: {}", problem.kind, problem.message),
@@ -81,9 +84,13 @@ pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     Failure { status: Some(stands_for), provider_type, ..Failure::new(kind, message) }
 }
 
-fn type_of(status: StatusCode) -> &'static str {
-    let fallback = if status.is_server_error() { "api_error" } else { "invalid_request_error" };
-    TYPES.iter().find(|(_, code, _)| *code == status.as_u16()).map_or(fallback, |(name, ..)| name)
+/// The type that belongs to a status, whatever another provider calls the error: OpenAI's 404 is an `invalid_request_error`.
+fn fixed_type(status: StatusCode) -> Option<&'static str> {
+    TYPES.iter().find(|(_, code, _)| *code == status.as_u16()).map(|(name, ..)| *name)
+}
+
+fn usual_type(status: StatusCode) -> &'static str {
+    if status.is_server_error() { "api_error" } else { "invalid_request_error" }
 }
 
 fn kind_of(status: StatusCode) -> FailureKind {
@@ -135,6 +142,31 @@ mod tests {
             assert_eq!(body["type"], "error");
             assert_eq!(body["error"]["type"], expected, "{status}");
             assert_eq!(body["error"]["message"], "budget_exceeded: no \"money\" left");
+        }
+    }
+
+    #[test]
+    fn the_type_is_the_statuss_whatever_another_provider_calls_the_error() {
+        for (status, said, expected) in [
+            (404, "invalid_request_error", "not_found_error"),
+            (413, "invalid_request_error", "request_too_large"),
+            (408, "timeout", "timeout_error"),
+            (424, "server_error", "api_error"),
+            // What has no type of its own keeps the one that was said.
+            (405, "not_found_error", "not_found_error"),
+            (502, "overloaded_error", "overloaded_error"),
+            (418, "teapot", "invalid_request_error"),
+        ] {
+            let problem = Problem {
+                status: StatusCode::from_u16(status).unwrap(),
+                kind: said.into(),
+                code: None,
+                param: None,
+                message: "m".into(),
+                annex: None,
+            };
+            let body: serde_json::Value = serde_json::from_slice(&encode(&problem)).unwrap();
+            assert_eq!(body["error"]["type"], expected, "{status} {said}");
         }
     }
 

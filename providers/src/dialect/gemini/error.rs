@@ -32,6 +32,10 @@ const CODES: &[(&str, u16, FailureKind)] = &[
     ("UNIMPLEMENTED", 501, FailureKind::Rejected),
     ("UNAVAILABLE", 503, FailureKind::Unavailable),
     ("DEADLINE_EXCEEDED", 504, FailureKind::Unavailable),
+    // Statuses of other providers' failures.
+    ("DEADLINE_EXCEEDED", 408, FailureKind::Unavailable),
+    ("INTERNAL", 424, FailureKind::Unavailable),
+    ("UNAVAILABLE", 529, FailureKind::Unavailable),
 ];
 
 /// Reasons (`ErrorInfo.reason`) that say the key is at fault, whatever the status: Google answers a bad key with 400.
