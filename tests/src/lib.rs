@@ -10,11 +10,13 @@
 //! ```
 
 mod answer;
+pub mod broken;
 pub mod canned;
 mod cell;
 mod chat;
 mod client;
 mod cloud;
+mod ending;
 mod gateway;
 mod process;
 pub mod raw;
@@ -27,6 +29,7 @@ pub use cell::{Cell, cells, few, streams};
 pub use chat::{BOTH, CLIENTS, Chat, PROVIDERS};
 pub use client::{Client, Live};
 pub use cloud::{Cloud, Said, Seen};
+pub use ending::Ending;
 pub use gateway::{Gateway, Setup};
 pub use process::{Process, bifrost, fixtures};
 pub use told::{Call, Told};

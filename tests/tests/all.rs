@@ -17,6 +17,10 @@ mod explain;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod garbled;
+#[cfg(test)]
 mod governance;
 #[cfg(test)]
 mod input;
