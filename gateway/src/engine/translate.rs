@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::agent::{Ending, Step, Talk};
 use super::annex;
 use super::answer::{Reply, ReplyBody};
+use super::attempt::MAX_REPLY_BYTES;
 use super::dispatch::{LINGER, Served, Source, Started};
 use super::grant::Grant;
 use super::hold::Held;
@@ -209,8 +210,10 @@ async fn live_turn(
         Source::Stream(mut held) => {
             let mut reader = served.upstream.codec().reader();
             let mut events = Vec::new();
+            let mut room = MAX_REPLY_BYTES;
             while let Some(next) = held.next().await {
                 let (event, _) = next.map_err(|failure| failed(&served, *failure))?;
+                room = less(room, event.raw.len()).map_err(|failure| failed(&served, *failure))?;
                 if event.is_comment() {
                     continue;
                 }
@@ -232,6 +235,12 @@ async fn live_turn(
     Ok(fold.finish())
 }
 
+/// The room that is left for a turn, which is kept whole until it ends. A stream that never ends must not take all memory.
+fn less(room: usize, taken: usize) -> Result<usize, Box<Failure>> {
+    let message = || format!("the stream is longer than {MAX_REPLY_BYTES} bytes");
+    room.checked_sub(taken).ok_or_else(|| Box::new(Failure::new(FailureKind::Unreadable, message())))
+}
+
 /// Reads on to the end of a finished body, briefly, so that its connection can be used again.
 async fn let_go(mut held: Box<Held>) {
     let _ = tokio::time::timeout(LINGER, std::future::poll_fn(|cx| held.poll_end(cx))).await;
@@ -239,4 +248,21 @@ async fn let_go(mut held: Box<Held>) {
 
 fn failed(served: &Served, failure: Failure) -> Refusal {
     Refusal::Failed { provider: served.provider.clone(), upstream: served.upstream, failure: Box::new(failure) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_without_end_is_cut_where_a_whole_reply_is_refused() {
+        let event = 16 << 20;
+        let events = (0..).scan(Ok(MAX_REPLY_BYTES), |room, _| {
+            *room = room.clone().and_then(|room| less(room, event));
+            room.is_ok().then_some(())
+        });
+        assert_eq!(events.count(), MAX_REPLY_BYTES / event);
+        assert_eq!(less(7, 8).unwrap_err().kind, FailureKind::Unreadable);
+        assert_eq!(less(8, 8).unwrap(), 0);
+    }
 }
