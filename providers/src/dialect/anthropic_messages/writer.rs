@@ -143,7 +143,7 @@ impl Writer {
         match self.live {
             Some(live) if live.index == index => self.grow(live, delta, out),
             _ => {
-                if let Some(block) = self.waiting.iter_mut().find(|block| block.index == index) {
+                if let Some(block) = self.waiting.iter_mut().rfind(|block| block.index == index) {
                     block.deltas.push(delta.clone());
                 }
             }
@@ -184,7 +184,7 @@ impl Writer {
         match self.live {
             Some(live) if live.index == index => self.end_live(live, out),
             _ => {
-                if let Some(block) = self.waiting.iter_mut().find(|block| block.index == index) {
+                if let Some(block) = self.waiting.iter_mut().rfind(|block| block.index == index) {
                     block.closed = true;
                 }
             }

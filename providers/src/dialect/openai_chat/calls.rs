@@ -98,9 +98,13 @@ impl Calls {
         let Fragment { position, id, name, .. } = fragment;
         let here = |call: &Call| position.is_none() || call.position == *position;
         if !id.is_empty() {
-            let same = self.0.iter().rposition(|call| call.id == *id && here(call));
-            let nameless = || self.0.iter().rposition(|call| call.id.is_empty() && position.is_some() && here(call));
-            return same.or_else(nameless);
+            // The cheaper question first: of thousands of calls each is looked for among all the others.
+            let fits = |call: &Call| here(call) && (call.id == *id || (position.is_some() && call.id.is_empty()));
+            let found = self.0.iter().rposition(fits)?;
+            if self.0.get(found).is_some_and(|call| call.id == *id) {
+                return Some(found);
+            }
+            return self.0.iter().rposition(|call| here(call) && call.id == *id).or(Some(found));
         }
         let at = self.0.iter().rposition(here)?;
         let renamed =
