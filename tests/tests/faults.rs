@@ -240,10 +240,8 @@ const WAITS: &[(&str, &str, &str, &str)] = &[
 async fn a_wait_is_told_as_it_was_meant_and_never_as_nonsense() {
     let mut cases = Vec::new();
     for (at, wait) in WAITS.iter().enumerate() {
-        for provider in PROVIDERS {
-            for status in [429, 503] {
-                cases.push((format!("{}-{at}-{status}", provider.name()), provider, status, wait));
-            }
+        for (provider, status) in PROVIDERS.into_iter().zip([429, 503].into_iter().cycle()) {
+            cases.push((format!("{}-{at}", provider.name()), provider, status, wait));
         }
     }
     let play = |status: u16, (name, said, ..): &(&'static str, &'static str, &str, &str)| -> Play {

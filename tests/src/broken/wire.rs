@@ -37,11 +37,9 @@ pub fn open(status: u16, content_type: &str) -> Step {
 }
 
 fn head(status: u16, content_type: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        out.push_str(&format!("{name}: {value}\r\n"));
-    }
-    out.into_bytes()
+    let first = format!("HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\nconnection: close\r\n");
+    let more = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    std::iter::once(first).chain(more).collect::<String>().into_bytes()
 }
 
 /// The content type of streams.
@@ -313,7 +311,7 @@ pub fn ending(style: Style, counts: Counts<'_>) -> Bytes {
             Bytes::from_static(b"data: [DONE]\n\n"),
         ],
         Style::Responses => {
-            let response = with(reply(style, ""), used);
+            let response = counted(style, "", counts);
             vec![responses("response.completed", 5, json!({"response": response}))]
         }
         Style::Anthropic => vec![
