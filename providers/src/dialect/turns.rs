@@ -25,7 +25,7 @@ pub(crate) struct Turns<'a> {
     host: Dialect,
     /// What stands at the top level.
     pub(crate) system: Vec<&'a Message>,
-    pub(crate) turns: Vec<Turn<'a>>,
+    pub(crate) list: Vec<Turn<'a>>,
 }
 
 /// One element of the list of messages.
@@ -41,7 +41,7 @@ pub(crate) struct Turn<'a> {
 
 impl<'a> Turns<'a> {
     pub(crate) fn of(request: &'a ChatRequest, host: Dialect, crossing: &mut impl Host) -> Self {
-        let mut arranged = Self { source: request.source, host, system: Vec::new(), turns: Vec::new() };
+        let mut arranged = Self { source: request.source, host, system: Vec::new(), list: Vec::new() };
         for message in &request.messages {
             let top = matches!(message.role, Role::System | Role::Developer)
                 && (!crossing.is_native() || !message.pointer.starts_with("/messages/"));
@@ -59,11 +59,11 @@ impl<'a> Turns<'a> {
 
     /// The assistant's first message, where nobody spoke before it and the API wants somebody to.
     pub(crate) fn unasked(&self) -> Option<&'a Message> {
-        self.turns.first().filter(|turn| turn.role == "assistant").map(|turn| turn.head)
+        self.list.first().filter(|turn| turn.role == "assistant").map(|turn| turn.head)
     }
 
     fn hoist(&mut self, message: &'a Message, crossing: &mut impl Host) {
-        if !self.turns.is_empty() {
+        if !self.list.is_empty() {
             let reason = format!("moved to the top: {} has one system prompt", self.host.name());
             crossing.losses().push(&message.pointer, reason);
         }
@@ -88,24 +88,24 @@ impl<'a> Turns<'a> {
             }
             return;
         }
-        match self.turns.last_mut() {
+        match self.list.last_mut() {
             Some(last) if last.role == role && last.joins(message, crossing.is_native()) => {
                 last.pieces.extend(pieces);
                 last.merged = true;
             }
-            _ => self.turns.push(Turn { role, head: message, pieces, merged: false }),
+            _ => self.list.push(Turn { role, head: message, pieces, merged: false }),
         }
     }
 
     /// A conversation needs a user turn.
     fn let_user_speak(&mut self, crossing: &mut impl Host) {
-        if self.turns.is_empty()
+        if self.list.is_empty()
             && let Some(message) = self.system.pop()
         {
             let reason = format!("sent as the user's: {} needs a user turn", self.host.name());
             crossing.losses().push(&message.pointer, reason);
             let pieces = pieces_of(self.source, message).collect();
-            self.turns.push(Turn { role: "user", head: message, pieces, merged: false });
+            self.list.push(Turn { role: "user", head: message, pieces, merged: false });
         }
     }
 

@@ -50,8 +50,8 @@ impl<'a> Conversation<'a> {
             opener.str("role", "user").str("content", OPENER);
             opener.end();
         }
-        for (at, turn) in self.0.turns.iter().enumerate() {
-            let last = at.saturating_add(1) == self.0.turns.len();
+        for (at, turn) in self.0.list.iter().enumerate() {
+            let last = at.saturating_add(1) == self.0.list.len();
             write_turn(turn, last, array.item(), crossing);
         }
         array.end();

@@ -77,8 +77,8 @@ impl<'a> Conversation<'a> {
             content.end();
             opener.end();
         }
-        for (at, turn) in self.arranged.turns.iter().enumerate() {
-            let last = at.saturating_add(1) == self.arranged.turns.len();
+        for (at, turn) in self.arranged.list.iter().enumerate() {
+            let last = at.saturating_add(1) == self.arranged.list.len();
             write_turn(turn, last, array.item(), crossing);
         }
         array.end();
