@@ -1,7 +1,8 @@
 //! Documents that an answer may cite: of the request, and of a tool's result. Both ways.
 //!
-//! A document is a string, or an object `{"data":{<any fields>},"id"?}`. Canonically it is a plain text file: the text of the
-//! data, or all of the data as JSON where it has more to say than a text and a title.
+//! A document is a string, or an object `{"data":{<any fields>},"id"?}`, whose data may be a string as well (API reference,
+//! `Document`). Canonically it is a plain text file: the text of the data, or all of the data as JSON where it has more to say
+//! than a text and a title.
 
 use serde_json::value::RawValue;
 
@@ -35,6 +36,9 @@ pub(super) fn decode(raw: &RawValue) -> Part {
 fn readable(raw: &RawValue) -> (Text, Option<Text>) {
     let whole = || (Text::from_plain(raw.get()), None);
     let Ok(DocumentWire { data: Some(data), id, .. }) = json::decode_at(raw, "") else { return whole() };
+    if let Some(text) = Text::from_raw(data) {
+        return (text, id);
+    }
     let mut rest = fields_of(data);
     let mut take = |key| rest.remove(key).and_then(|value| Text::from_raw(&value));
     let (text, title) = (take(TEXT), take(TITLE));
