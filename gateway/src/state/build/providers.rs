@@ -219,15 +219,20 @@ pub(super) fn key_rules(settings: &config::ProviderSettings) -> Vec<KeyRule> {
 }
 
 /// The row that a provider is made of. Somebody's own server need not have all that its model has: a further dialect only
-/// where the operator says so (`custom_provider_config.allowed_requests`).
+/// where the operator says so (`custom_provider_config.allowed_requests`), and that alone where chat itself is not opened.
 fn row(settings: &config::ProviderSettings) -> Result<Row, BuildError> {
     let name = settings.base.as_deref().unwrap_or(&settings.name);
     let row = catalog::row(name).ok_or_else(|| BuildError::UnknownRow(settings.name.clone()))?;
-    let allowed = |dialect: &Dialect| {
-        let request_type = Endpoint::chat(*dialect).request_type(false);
-        settings.allowed_requests.as_ref().is_some_and(|allowed| allowed.contains(request_type))
+    let Some(opened) = &settings.allowed_requests else {
+        return Ok(Row { also: if settings.base.is_none() { row.also } else { &[] }, ..*row });
     };
-    let has_all = settings.base.is_none() || row.also.iter().all(allowed);
+    let is_open = |dialect: Dialect, stream| opened.contains(Endpoint::chat(dialect).request_type(stream));
+    let any_open = |dialect: &Dialect| is_open(*dialect, false) || is_open(*dialect, true);
+    if let Some(instead) = row.also.iter().find(|also| any_open(also) && !any_open(&row.dialect)) {
+        // How it deviates from a dialect that it does not speak is of no interest.
+        return Ok(Row { dialect: *instead, also: &[], quirks: &[], ..*row });
+    }
+    let has_all = settings.base.is_none() || row.also.iter().all(|also| is_open(*also, false));
     Ok(Row { also: if has_all { row.also } else { &[] }, ..*row })
 }
 
