@@ -2,7 +2,7 @@
 //!
 //! A request that is relayed is not touched: its caller wrote it for this provider. What cannot be said is a [`crate::Loss`].
 
-use crate::chat::{ChatRequest, Message, PartKind, Role, ToolChoice};
+use crate::chat::{ChatRequest, Message, Part, PartKind, Role, ToolChoice};
 use crate::{Dialect, Losses, Text};
 
 /// One deviation. Its doc says who has it and how that is known.
@@ -92,12 +92,25 @@ fn drop_reasoning(request: &mut ChatRequest, losses: &mut Losses) {
     request.messages.retain_mut(|message| {
         let before = message.parts.len();
         message.parts.retain(|part| !matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted { .. }));
-        if message.parts.len() < before {
+        let signed = message.parts.iter_mut().map(unsign).filter(|signed| *signed).count();
+        if signed > 0 || message.parts.len() < before {
             losses.push(message.pointer.clone(), "this provider takes no reasoning in the history");
         }
         // A message of nothing but reasoning goes; one that was empty from the start is the caller's business.
         before == 0 || !message.parts.is_empty()
     });
+}
+
+/// Where OpenAI's dialect has a signature over a call: <https://ai.google.dev/gemini-api/docs/thought-signatures>.
+const EXTRA_CONTENT: &str = "extra_content";
+
+/// Takes away a call's signature, which is a seal over the reasoning before it. True where there was one.
+fn unsign(part: &mut Part) -> bool {
+    let signed = part.signature.take().is_some();
+    if signed {
+        part.extras.remove(EXTRA_CONTENT);
+    }
+    signed
 }
 
 fn rename_seed(request: &mut ChatRequest, losses: &mut Losses) {
