@@ -80,8 +80,15 @@ impl Dialect {
         match self {
             Self::OpenAiResponses => openai_responses::holds_items_of_ours(body),
             Self::AnthropicMessages => anthropic_messages::holds_reasoning_of_others(body),
-            _ => false,
+            Self::Gemini => gemini::holds_seals_of_others(body),
+            Self::BedrockConverse => bedrock_converse::holds_reasoning_of_others(body),
+            Self::OpenAiChat | Self::CohereChat => false,
         }
+    }
+
+    /// Has it a place for reasoning that a provider sealed, so that its clients bring that back?
+    pub fn carries_seals(self) -> bool {
+        self != Self::CohereChat
     }
 }
 
@@ -121,7 +128,8 @@ pub trait Codec: Sync + Send + std::fmt::Debug {
     fn decode_request(&self, body: &[u8]) -> Result<ChatRequest, Malformed>;
     fn encode_request(&self, request: &ChatRequest, losses: &mut Losses) -> Vec<u8>;
     fn decode_reply(&self, body: &[u8]) -> Result<ChatReply, Malformed>;
-    /// `annex`: a JSON object of the gateway's own facts; only dialects with a place for it (`extra_fields`) write it.
+    /// `annex`: a JSON object of the gateway's own facts; only dialects with a place for it write it: `extra_fields`, or Bedrock's
+    /// `metrics` where its provider gave none.
     fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8>;
     /// Where its bodies have what the canonical model has elsewhere, so that a loss can be told in its terms.
     fn places(&self) -> Places {

@@ -10,11 +10,13 @@
 
 mod fold;
 mod laws;
+mod line;
 
 pub(crate) use fold::unfold_part;
 pub use fold::{Fold, unfold};
 pub(crate) use fold::{Growing, unfold_parts};
 pub use laws::{Laws, lawful};
+pub(crate) use line::Line;
 
 use crate::chat::{Extras, Raw};
 use crate::reply::{Citation, Finish, Usage};

@@ -447,7 +447,9 @@ fn signed_thinking_survives_a_gemini_client() {
     let decoded = AnthropicMessages.decode_reply(reply.to_string().as_bytes()).unwrap();
     let shown = value(&Gemini.encode_reply(&decoded, None, &mut Losses::default()));
     let content = shown["candidates"][0]["content"].clone();
-    assert_eq!(content["parts"][0], json!({"text":"hm","thought":true,"thoughtSignature":"c2ln"}));
+    // Whose it is, and the signature: `anthropic-claude-v1:c2ln`, as Google's SDKs can decode it.
+    let signature = "YW50aHJvcGljLWNsYXVkZS12MTpjMmxu";
+    assert_eq!(content["parts"][0], json!({"text":"hm","thought":true,"thoughtSignature":signature}));
     let request =
         json!({"contents":[{"role":"user","parts":[{"text":"q"}]}, content, {"role":"user","parts":[{"text":"r"}]}]});
     let (back, _) = cross(&request.to_string(), &Gemini, &AnthropicMessages, "claude");

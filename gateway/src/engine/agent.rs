@@ -160,7 +160,9 @@ impl Talk {
         if let Some(observer) = &self.plan.engine.observer {
             observer.turn_ended(&self.plan.ask.request_id, self.facts.turns, reply);
         }
-        let (Some(offer), Some(choice)) = (&self.plan.offer, reply.choices.first()) else {
+        let Some(choice) = reply.choices.first() else { return Ok(Step::Done(Ending::default())) };
+        let Some(offer) = &self.plan.offer else {
+            self.keep_seals(reply, &choice.parts);
             return Ok(Step::Done(Ending::default()));
         };
         let parts = self.as_history(reply, &choice.parts);
@@ -262,7 +264,7 @@ impl Talk {
         pending: Vec<ToolCall>,
         done: &[Done],
     ) -> Ending {
-        let hidden = !self.stretch.is_empty() || !done.is_empty();
+        let hidden = !self.stretch.is_empty() || !done.is_empty() || self.loses_seals(parts);
         self.remember(parts, done);
         if hidden {
             self.keep(unanswered.iter().chain(&pending));
@@ -339,7 +341,22 @@ impl Talk {
     /// Keeps the stretch for when the caller answers these calls.
     fn keep<'a>(&self, calls: impl Iterator<Item = &'a ToolCall>) {
         let ids: Vec<String> = calls.map(|call| call.id.to_plain().into_owned()).collect();
-        self.plan.engine.journal.keep(&self.plan.place, &ids, Arc::new(self.stretch.clone()));
+        self.plan.engine.journal.keep(&self.plan.place(), &ids, Arc::new(self.stretch.clone()));
+    }
+
+    /// A turn without tools of ours, to a caller that cannot bring its seals back: providers that sealed the reasoning before a
+    /// call want to see it with the result.
+    fn keep_seals(&mut self, reply: &ChatReply, parts: &[Part]) {
+        if self.loses_seals(parts) {
+            let parts = self.as_history(reply, parts);
+            self.remember(&parts, &[]);
+            self.keep(calls(&parts));
+        }
+    }
+
+    /// Is there sealed reasoning before a call that the caller's dialect has no place for?
+    fn loses_seals(&self, parts: &[Part]) -> bool {
+        !self.plan.ask.dialect.carries_seals() && parts.iter().any(is_sealed) && calls(parts).next().is_some()
     }
 
     /// The parts of a turn that the client sees.
@@ -350,11 +367,19 @@ impl Talk {
 }
 
 fn owned_calls(offer: &Offer, parts: &[Part]) -> Vec<(ToolCall, Owner)> {
-    let calls = parts.iter().filter_map(|part| match &part.kind {
-        PartKind::ToolCall(call) => Some(call.clone()),
+    calls(parts).map(|call| (call.clone(), offer.owner(&call.name.to_plain()))).collect()
+}
+
+fn calls(parts: &[Part]) -> impl Iterator<Item = &ToolCall> {
+    parts.iter().filter_map(|part| match &part.kind {
+        PartKind::ToolCall(call) => Some(call),
         _ => None,
-    });
-    calls.map(|call| (call.clone(), offer.owner(&call.name.to_plain()))).collect()
+    })
+}
+
+fn is_sealed(part: &Part) -> bool {
+    let seals = matches!(part.kind, PartKind::Redacted { .. } | PartKind::Thinking { signature: Some(_), .. });
+    seals || part.signature.is_some()
 }
 
 /// A turn without these calls: cut short, they were never whole.

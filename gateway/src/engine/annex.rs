@@ -1,5 +1,6 @@
 //! The gateway's own facts about one answer: `extra_fields` where the dialect has a place for it, headers everywhere.
 
+use bifrost_providers::Dialect;
 use bifrost_providers::Losses;
 use bifrost_providers::json::{Array, Object, write_decimal};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -39,6 +40,16 @@ pub struct ExecutedCall {
 
 /// Room for [`extra_fields`] without losses and tools.
 pub const USUAL: usize = 512;
+
+/// The JSON object that ends a stream of this dialect, where it has a place for one.
+pub fn of(dialect: Dialect, grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> String {
+    metrics(dialect, grant).unwrap_or_else(|| extra_fields(grant, losses, mcp))
+}
+
+/// How long the call took: Amazon's clients are promised that, and only those (API reference, `ConverseMetrics`).
+pub fn metrics(dialect: Dialect, grant: &Grant) -> Option<String> {
+    (dialect == Dialect::BedrockConverse).then(|| format!("{{\"latencyMs\":{}}}", grant.elapsed().as_millis()))
+}
 
 /// The JSON object that becomes `extra_fields`.
 pub fn extra_fields(grant: &Grant, losses: &Losses, mcp: Option<&LoopFacts>) -> String {

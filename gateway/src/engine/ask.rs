@@ -103,13 +103,13 @@ impl Ask {
         self.dialect.codec().decode_request(&self.body)
     }
 
-    /// A whole reply in the caller's words.
-    pub fn encode(&self, reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
+    /// A whole reply in the caller's words, with an annex that is known before them.
+    pub fn encode(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
         if self.is_text() {
-            return completion::encode_reply(reply, None, losses);
+            return completion::encode_reply(reply, annex, losses);
         }
         let mut lost = Losses::default();
-        let body = self.dialect.codec().encode_reply(reply, None, &mut lost);
+        let body = self.dialect.codec().encode_reply(reply, annex, &mut lost);
         losses.extend(lost.in_a_body_of(reply.source));
         body
     }

@@ -109,7 +109,6 @@ impl Plan {
     /// what is back would be found again. Where callers see it all, it is only put in other words: see [`super::items`].
     pub fn restore(&mut self) {
         let Some(chat) = &mut self.chat else { return };
-        // Whose journal entries this request may restore.
         let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
         self.place = journal::place(owner, chat.messages.last());
         if self.ask.dialect == Dialect::OpenAiResponses {
@@ -119,6 +118,20 @@ impl Plan {
         }
         // A client that sent back what it was shown lacks nothing.
         self.restored = self.restored || journal::restore(&*self.engine.journal, owner, &mut chat.messages);
+    }
+
+    /// Where this request's own journal entries are kept.
+    pub fn place(&self) -> String {
+        if !self.place.is_empty() {
+            return self.place.clone();
+        }
+        let said_last = self.chat.as_ref().and_then(|chat| chat.messages.last());
+        journal::place(self.owner(), said_last)
+    }
+
+    /// Whose journal entries this request may restore.
+    fn owner(&self) -> &str {
+        self.principal.as_ref().map_or("", |principal| principal.id.as_str())
     }
 
     /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace

@@ -97,7 +97,8 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     reply.created.get_or_insert_with(|| unix_ms() / 1000);
     let mut losses = std::mem::take(&mut talk.losses);
     // Encoded once to learn what is lost, so that the body itself can say it.
-    let draft = talk.plan.ask.encode(reply, &mut losses);
+    let metrics = annex::metrics(talk.plan.ask.dialect, grant);
+    let draft = talk.plan.ask.encode(reply, metrics.as_deref(), &mut losses);
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let body = match talk.plan.ask.dialect {
@@ -137,7 +138,7 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
     match ended {
         Ok(ending) => {
             talk.losses.extend(lost);
-            let annex = annex::extra_fields(&grant, &talk.losses, talk.told());
+            let annex = annex::of(talk.plan.ask.dialect, &grant, &talk.losses, talk.told());
             for part in &ending.reveal {
                 stitch.show(part);
             }

@@ -1,7 +1,5 @@
 //! Content blocks, both ways: the same in requests, replies and tool results.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
 use super::family::Family;
@@ -148,7 +146,7 @@ fn decode_reasoning(raw: &RawValue, place: Place<'_>) -> Result<Option<Part>, Ma
             let text = need(whole.text, &|| format!("{}/reasoningText", place()), "text", "a string")?;
             Some(with(PartKind::Thinking { text, signature: whole.signature }, whole.extras))
         }
-        (None, Some(blob)) => Some(with(PartKind::Redacted { data: from_blob(blob) }, Extras::default())),
+        (None, Some(blob)) => Some(with(PartKind::Redacted { data: seal::from_blob(blob) }, Extras::default())),
         _ => None,
     })
 }
@@ -237,7 +235,7 @@ fn encode_own(part: &Part, place: Place<'_>, crossing: &mut Crossing<'_>, out: &
         PartKind::Redacted { data } => {
             let mut union = Object::new(out);
             let mut reasoning = Object::new(union.key("reasoningContent"));
-            reasoning.text("redactedContent", &to_blob(data));
+            reasoning.text("redactedContent", &seal::to_blob(data));
             reasoning.end();
             union.end();
         }
@@ -298,7 +296,8 @@ fn encode_thinking(
     crossing: &mut Crossing<'_>,
     out: &mut Vec<u8>,
 ) {
-    let signs = crossing.native || crossing.can(Family::signs_reasoning);
+    let own = |seal: &Text| crossing.family.is_none() || !seal::is_strangers(seal);
+    let signs = signature.is_some_and(own) && (crossing.native || crossing.can(Family::signs_reasoning));
     let mut union = Object::new(out);
     let mut reasoning = Object::new(union.key("reasoningContent"));
     let mut whole = Object::new(reasoning.key("reasoningText"));
@@ -306,6 +305,10 @@ fn encode_thinking(
     match signature {
         Some(signature) if signs => {
             whole.text("signature", signature);
+        }
+        // Models here refuse reasoning that nobody signed, and it is to be known when it comes back.
+        None if crossing.family.is_none() && !crossing.native => {
+            whole.text("signature", &seal::nobodys());
         }
         Some(_) => crossing.losses.push(place(), "sent without its signature: this model does not sign its reasoning"),
         None => {}
@@ -423,25 +426,6 @@ pub(super) fn write_cache_point(
     union.end();
 }
 
-// === Blobs ===
-
-/// Bytes are Base64 on this wire. What another provider sealed need not be, and is then written as the bytes of its text; its mark
-/// tells it apart when it comes back.
-pub(super) fn to_blob(data: &Text) -> Text {
-    let plain = data.to_plain();
-    if STANDARD.decode(plain.as_bytes()).is_ok() {
-        data.clone()
-    } else {
-        Text::from_plain(&STANDARD.encode(plain.as_bytes()))
-    }
-}
-
-pub(super) fn from_blob(blob: Text) -> Text {
-    let bytes = STANDARD.decode(blob.to_plain().as_bytes()).ok();
-    let marked = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(|text| Text::from_plain(&text));
-    marked.filter(|text| seal::open(text).is_some()).unwrap_or(blob)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,10 +434,12 @@ mod tests {
     #[test]
     fn bdk_redacted_content_bytes() {
         let own: Text = "EmwKAhgBEgy3va3p+/A=".into();
-        assert_eq!((to_blob(&own), from_blob(own.clone())), (own.clone(), own));
         let other = seal::mark(Origin::OpenAi, &"gAAAA-_".into());
-        let blob = to_blob(&other);
-        assert!(STANDARD.decode(blob.to_plain().as_bytes()).is_ok(), "an SDK can read it");
-        assert_eq!(from_blob(blob), other);
+        for (data, blob) in [(own.clone(), own), (other.clone(), seal::to_blob(&other))] {
+            assert!(!blob.as_escaped().contains([':', '-', '_']), "an SDK can read it: {blob:?}");
+            let block = format!(r#"{{"reasoningContent":{{"redactedContent":"{}"}}}}"#, blob.as_escaped());
+            let read = decode(&RawValue::from_string(block).unwrap(), &String::new).unwrap();
+            assert!(matches!(&read.kind, PartKind::Redacted { data: read } if *read == data), "{read:?}");
+        }
     }
 }

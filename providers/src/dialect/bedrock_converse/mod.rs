@@ -34,7 +34,15 @@ pub(crate) use scan::hint;
 use crate::dialect::{Problem, WriterOptions};
 use crate::event::lawful;
 use crate::loss::Places;
-use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed};
+use crate::{ChatReply, ChatRequest, Codec, EventReader, EventWriter, Failure, Losses, Malformed, seal};
+
+/// See [`crate::Dialect::holds_what_was_made_here`]: reasoning that another provider sealed, or that nobody did.
+pub(super) fn holds_reasoning_of_others(body: &[u8]) -> bool {
+    seal::is_marked_by(body, &STRANGERS) || seal::is_blob_of(body, &STRANGERS)
+}
+
+/// Whose seals no model of this service opens.
+const STRANGERS: [seal::Origin; 3] = [seal::Origin::OpenAi, seal::Origin::Google, seal::Origin::Nobody];
 
 /// See [`Codec::places`].
 const PLACES: Places = &[
@@ -72,9 +80,9 @@ impl Codec for BedrockConverse {
         reply::decode(body)
     }
 
-    /// The shape has no place for an annex.
-    fn encode_reply(&self, reply: &ChatReply, _annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
-        reply::encode(reply, losses)
+    /// An annex stands for the `metrics` of a reply that has none of its own.
+    fn encode_reply(&self, reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
+        reply::encode(reply, annex, losses)
     }
 
     fn places(&self) -> Places {

@@ -6,7 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::answer::{self, is_answer};
-use super::block::{CITATIONS, from_blob};
+use super::block::CITATIONS;
 use super::reply::{MODEL_FIELDS, decode_finish, remember};
 use super::wire::{
     EventWire, InputWire, OWN, ReasoningWire, ToolUseWire, fields_of, member, object_of, overlay, read, written,
@@ -19,7 +19,7 @@ use crate::eventstream::EXCEPTION;
 use crate::failure::{Failure, FailureKind};
 use crate::json::{self, Array, Object};
 use crate::reply::Usage;
-use crate::{EventReader, Malformed, Text};
+use crate::{EventReader, Malformed, Text, seal};
 
 /// Reads one stream.
 #[derive(Debug, Default)]
@@ -261,7 +261,7 @@ impl Reader {
         let fits = |kind: &Kind| matches!(kind, Kind::Thinking);
         if let Some(blob) = growth.redacted {
             self.close(wire, out);
-            self.announce(wire, Block::Redacted { data: from_blob(blob) }, Kind::Redacted, out);
+            self.announce(wire, Block::Redacted { data: seal::from_blob(blob) }, Kind::Redacted, out);
         }
         for delta in growth.text.map(Delta::Text).into_iter().chain(growth.signature.map(Delta::Signature)) {
             self.grow(wire, fits, (thinking, Kind::Thinking), delta, out);

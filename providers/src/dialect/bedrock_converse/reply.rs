@@ -154,7 +154,7 @@ pub(super) fn remember(extras: &mut Extras, metrics: Option<Raw>) {
 
 // === Writing ===
 
-pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
+pub(super) fn encode(reply: &ChatReply, annex: Option<&str>, losses: &mut Losses) -> Vec<u8> {
     let mut crossing = Crossing::to_client(reply.source, losses);
     let nothing = Choice::default();
     let choice = reply.choices.first().unwrap_or(&nothing);
@@ -176,6 +176,9 @@ pub(super) fn encode(reply: &ChatReply, losses: &mut Losses) -> Vec<u8> {
     encode_finish(&choice.finish, held, crossing.native, &mut object);
     ending::lose_counts(OWN, reply.usage.as_ref(), &[ending::REASONING], crossing.losses);
     usage::encode(reply.usage.as_ref(), object.key("usage"));
+    if let Some(metrics) = metrics_of(&reply.extras).as_deref().map(RawValue::get).or(annex) {
+        object.raw(METRICS, metrics);
+    }
     encode_extras(reply, choice, &mut crossing, &mut object);
     object.end();
     out
@@ -203,9 +206,6 @@ fn encode_extras(reply: &ChatReply, choice: &Choice, crossing: &mut Crossing<'_>
         let mut extras = reply.extras.clone();
         overlay(&mut extras, &choice.extras);
         object.extras_except(&extras, &[SPELLING]);
-        if let Some(metrics) = metrics_of(&extras) {
-            object.raw(METRICS, metrics.get());
-        }
         return;
     }
     if let Some(fields) = stop_fields(&choice.finish) {

@@ -8,7 +8,7 @@ use crate::dialect::piece::{Piece, pieces_of};
 use crate::dialect::raw::is_blank;
 use crate::dialect::turns::{Host, Turn, Turns};
 use crate::json::{Array, Object};
-use crate::{ChatRequest, Dialect, Losses};
+use crate::{ChatRequest, Dialect, Losses, seal};
 
 /// Where the system prompt stands.
 pub(super) const SYSTEM: &str = "/system";
@@ -30,7 +30,7 @@ impl Host for Crossing<'_> {
     }
 
     fn takes(&mut self, piece: &Piece<'_>) -> bool {
-        self.native || crosses(piece, self)
+        crosses(piece, self)
     }
 
     fn losses(&mut self) -> &mut Losses {
@@ -121,6 +121,13 @@ fn is_bare_document(turn: &Turn<'_>) -> bool {
 /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
 fn crosses(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
     let reason = match &piece.part.kind {
+        // Our own clients' reasoning is the API's to judge, but for what came from others.
+        PartKind::Thinking { signature: Some(seal), .. } | PartKind::Redacted { data: seal }
+            if crossing.native && seal::is_strangers(seal) =>
+        {
+            Some("reasoning of another provider cannot be replayed")
+        }
+        _ if crossing.native => return true,
         PartKind::Text(text) if text.is_empty() => return false,
         PartKind::Text(text) if is_blank(text) => Some("bedrock_converse refuses blank text"),
         _ => obstacle(piece.part, crossing),

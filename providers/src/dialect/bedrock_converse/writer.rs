@@ -1,11 +1,12 @@
 //! Canonical events to Converse's stream, in AWS's binary framing.
 //!
-//! A block of text or reasoning is announced by its first growth; any other has a start. Blocks may interleave, as here every event
-//! says whose it is.
+//! A block of text or reasoning is announced by its first growth; any other has a start. Every event says whose it is, but blocks
+//! never interleave: clients put one together at a time, as Amazon's own examples do
+//! (<https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-examples.html>).
 
 use serde_json::value::RawValue;
 
-use super::block::{CITATIONS, CITED_WITHIN, SIGNATURE_OVER_REASONING_ONLY, to_blob};
+use super::block::{CITATIONS, CITED_WITHIN, SIGNATURE_OVER_REASONING_ONLY};
 use super::reply::{Held, METRICS, MODEL_FIELDS, encode_finish, lose_end, metrics_of, stop_fields};
 use super::wire::{Crossing, NO_COUNTERPART, OWN, fields_of, member, overlay, pointer_key};
 use super::{error, usage};
@@ -13,17 +14,19 @@ use crate::chat::{Extras, SPELLING};
 use crate::dialect::Problem;
 use crate::dialect::ending;
 use crate::dialect::raw::RAW_ARGUMENTS;
-use crate::event::{Block, ChatEvent, Delta, MESSAGE_FIELDS, PADDING, Start};
+use crate::event::{Block, ChatEvent, Delta, Line, MESSAGE_FIELDS, PADDING, Start};
 use crate::eventstream::{write_event, write_exception};
 use crate::json::{Object, write_text};
 use crate::reply::{Finish, Usage};
-use crate::{Dialect, EventWriter, Losses, Text};
+use crate::{Dialect, EventWriter, Losses, Text, seal};
 
 /// Writes one stream.
 #[derive(Debug)]
 pub(super) struct Writer {
     source: Dialect,
-    blocks: Vec<Open>,
+    line: Line,
+    /// The block that is open.
+    live: Option<Open>,
     /// The index of the next block on the wire.
     next: u32,
     held: Held,
@@ -39,12 +42,13 @@ pub(super) struct Writer {
 /// A block that is open.
 #[derive(Debug)]
 struct Open {
-    index: u32,
     /// `None`: hidden, because it cannot be said.
     wire: Option<u32>,
     kind: Kind,
     /// Was anything said of it, so that its end must be?
     said: bool,
+    /// Is it signed?
+    signed: bool,
     /// Citations that a whole text brought: they follow it.
     citations: Extras,
 }
@@ -63,7 +67,8 @@ impl Default for Writer {
     fn default() -> Self {
         Self {
             source: OWN,
-            blocks: Vec::new(),
+            line: Line::default(),
+            live: None,
             next: 0,
             held: Held::default(),
             ended: false,
@@ -75,18 +80,13 @@ impl Default for Writer {
 }
 
 impl EventWriter for Writer {
-    fn write(&mut self, event: &ChatEvent, _annex: Option<&str>, out: &mut Vec<u8>) {
-        match event {
-            ChatEvent::Delta { index, delta } => self.delta(*index, delta, out),
-            ChatEvent::Start(start) => self.start(start, out),
-            ChatEvent::Open { index, choice, block } => self.open(*index, *choice, block, out),
-            ChatEvent::Close { index } => self.close(*index, out),
-            ChatEvent::End { choice: 0, finish, extras } => self.end(finish, extras, out),
-            ChatEvent::End { .. } => {}
-            ChatEvent::Cited { choice, .. } => self.losses.push(format!("/choices/{choice}/citations"), CITED_WITHIN),
-            ChatEvent::Foreign { source, event, data } => self.foreign(*source == OWN, event.as_ref(), data, out),
-            ChatEvent::Stop { usage, extras } => self.stop(usage.as_ref(), extras, out),
+    fn write(&mut self, event: &ChatEvent, annex: Option<&str>, out: &mut Vec<u8>) {
+        let mut line = std::mem::take(&mut self.line);
+        if matches!(event, ChatEvent::End { choice: 0, .. } | ChatEvent::Stop { .. }) {
+            line.end(|event| self.say(event, annex, out));
         }
+        line.pass(event, |event| self.say(event, annex, out));
+        self.line = line;
     }
 
     fn fail(&mut self, problem: &Problem, out: &mut Vec<u8>) {
@@ -100,6 +100,20 @@ impl EventWriter for Writer {
 }
 
 impl Writer {
+    fn say(&mut self, event: &ChatEvent, annex: Option<&str>, out: &mut Vec<u8>) {
+        match event {
+            ChatEvent::Delta { index, delta } => self.delta(*index, delta, out),
+            ChatEvent::Start(start) => self.start(start, out),
+            ChatEvent::Open { index, choice, block } => self.open(*index, *choice, block, out),
+            ChatEvent::Close { .. } => self.close(out),
+            ChatEvent::End { choice: 0, finish, extras } => self.end(finish, extras, out),
+            ChatEvent::End { .. } => {}
+            ChatEvent::Cited { choice, .. } => self.losses.push(format!("/choices/{choice}/citations"), CITED_WITHIN),
+            ChatEvent::Foreign { source, event, data } => self.foreign(*source == OWN, event.as_ref(), data, out),
+            ChatEvent::Stop { usage, extras } => self.stop(usage.as_ref(), extras, annex, out),
+        }
+    }
+
     fn is_native(&self) -> bool {
         self.source == OWN
     }
@@ -143,10 +157,11 @@ impl Writer {
             Block::Foreign { source, .. } if *source != OWN => Some((place(index), NO_COUNTERPART)),
             _ => None,
         };
-        let mut open = Open { index, wire: None, kind: kind_of(block), said: false, citations: Extras::default() };
+        let mut open =
+            Open { wire: None, kind: kind_of(block), said: false, signed: false, citations: Extras::default() };
         if let Some((place, reason)) = obstacle {
             self.losses.push(place, reason);
-            self.blocks.push(open);
+            self.live = Some(open);
             return;
         }
         let wire = self.next;
@@ -155,7 +170,7 @@ impl Writer {
         self.held.call |= matches!(open.kind, Kind::Call | Kind::CustomCall);
         self.held.refusal |= matches!(block, Block::Refusal);
         open.said = self.begin(wire, index, block, &mut open.citations, out);
-        self.blocks.push(open);
+        self.live = Some(open);
     }
 
     /// Says what is known of a block from its beginning. True where that was anything.
@@ -171,7 +186,7 @@ impl Writer {
             }
             Block::Refusal => false,
             Block::Redacted { data } => {
-                let blob = to_blob(data);
+                let blob = seal::to_blob(data);
                 self.growth(wire, out, |delta| {
                     let mut reasoning = Object::new(delta.key("reasoningContent"));
                     reasoning.text("redactedContent", &blob);
@@ -275,9 +290,10 @@ impl Writer {
     }
 
     fn delta(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let Some(open) = self.blocks.iter_mut().rfind(|open| open.index == index) else { return };
+        let Some(open) = &mut self.live else { return };
         let Some(wire) = open.wire else { return };
         let kind = open.kind;
+        open.signed |= matches!(delta, Delta::Signature(_));
         open.said |= matches!(delta, Delta::Text(_) | Delta::Arguments(_) | Delta::Signature(_));
         match (delta, kind) {
             (Delta::Text(text), Kind::Thinking) => self.reasoning(wire, "text", text, out),
@@ -309,12 +325,14 @@ impl Writer {
         }
     }
 
-    fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|open| open.index == index) else { return };
-        let open = self.blocks.remove(at);
+    fn close(&mut self, out: &mut Vec<u8>) {
+        let Some(open) = self.live.take() else { return };
         let Some(wire) = open.wire else { return };
         if open.kind == Kind::CustomCall {
             self.arguments(wire, &Text::from_plain("\"}"), out);
+        }
+        if open.kind == Kind::Thinking && open.said && !open.signed && !self.is_native() {
+            self.reasoning(wire, "signature", &seal::nobodys(), out);
         }
         self.cite(wire, &open.citations, out);
         if open.said {
@@ -342,12 +360,7 @@ impl Writer {
         }
     }
 
-    /// Nothing grows any more: what is open ends with it.
     fn end(&mut self, finish: &Finish, extras: &Extras, out: &mut Vec<u8>) {
-        while let Some(open) = self.blocks.first() {
-            let index = open.index;
-            self.close(index, out);
-        }
         let (held, native) = (self.held, self.is_native());
         let mut fields = Extras::default();
         if native {
@@ -370,7 +383,7 @@ impl Writer {
         self.ended = true;
     }
 
-    fn stop(&mut self, total: Option<&Usage>, extras: &Extras, out: &mut Vec<u8>) {
+    fn stop(&mut self, total: Option<&Usage>, extras: &Extras, annex: Option<&str>, out: &mut Vec<u8>) {
         if !self.ended {
             self.end(&Finish::default(), &Extras::default(), out);
         }
@@ -383,8 +396,8 @@ impl Writer {
         ending::lose_counts(OWN, total, &[ending::REASONING], &mut self.losses);
         self.event("metadata", out, |event| {
             usage::encode(total, event.key("usage"));
-            if let Some(metrics) = metrics_of(&late) {
-                event.raw(METRICS, metrics.get());
+            if let Some(metrics) = metrics_of(&late).as_deref().map(RawValue::get).or(annex) {
+                event.raw(METRICS, metrics);
             }
             event.extras_except(&late, &[SPELLING]);
         });

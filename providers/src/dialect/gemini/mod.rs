@@ -5,7 +5,8 @@
 //! alone knows (built-in tools, safety settings, caches, grounding) is kept raw and goes back to it only.
 //!
 //! `request`, `config`, `tools`, `turns`, `part` and `media` map requests, `reply`, `usage`, `grounding` and `logprobs` replies, `reader` and
-//! `writer` streams, `error` errors; `schema` knows the two languages in which schemas are written, `family` what a model can.
+//! `writer` streams, `error` errors; `schema` knows the two languages in which schemas are written, `family` what a model can, `signature`
+//! whose seal a thought has.
 
 mod config;
 mod error;
@@ -19,6 +20,7 @@ pub(crate) mod reply;
 mod request;
 mod scan;
 mod schema;
+mod signature;
 mod tools;
 mod turns;
 pub(crate) mod usage;
@@ -29,6 +31,7 @@ use http::StatusCode;
 
 pub(super) use config::BUDGETS;
 pub(crate) use scan::hint;
+pub(super) use signature::holds_seals_of_others;
 
 pub use crate::dialect::Action;
 

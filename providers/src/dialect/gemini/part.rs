@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::media::{FILE, INLINE, decode_media, encode_media};
+use super::signature::{self, Signature};
 use super::wire::{
     CallWire, Crossing, NO_COUNTERPART, OWN, OutcomeWire, PartWire, Place, ResponseWire, fields_of, need, object_of,
     quoted, read,
@@ -29,8 +30,14 @@ const NAME: &str = "name";
 const ID: &str = "id";
 const OUTCOME: &str = "response";
 
+/// That the gateway wrote the call's signature, which stands for one that nobody gave.
+pub(super) const NOBODYS: &str = "nobody's signature";
+
 /// That a signature stood within the call, as it did before the third generation of models, and not beside it.
-const SIGNED_WITHIN: &str = "thoughtSignature";
+const SIGNED_WITHIN: &str = SIGNATURE;
+
+/// The field of a part for its signature.
+const SIGNATURE: &str = "thoughtSignature";
 
 /// The field for what a function returned, and for why it failed (API reference, `FunctionResponse`).
 const OUTPUT: &str = "output";
@@ -108,14 +115,17 @@ pub(super) fn decode(raw: &RawValue, calls: &mut Calls, place: Place<'_>) -> Res
     let data = (wire.text, wire.inline_data, wire.file_data, wire.call, wire.response);
     let mut extras = wire.extras;
     let thought = wire.thought == Some(true);
+    let signature = wire.signature.map(signature::read);
     if wire.thought == Some(false) {
         extras.push("thought", json::raw("false".into()));
     }
     let kind = match data {
         // A signature with nothing to sign belongs to the whole turn. Whoever replays it replays it as it was.
-        (Some(text), None, None, None, None) if text.is_empty() && wire.signature.is_some() => return Ok(foreign(raw)),
+        (Some(text), None, None, None, None) if text.is_empty() && matches!(signature, Some(Signature::Googles(_))) => {
+            return Ok(foreign(raw));
+        }
         (Some(text), None, None, None, None) if thought => {
-            return Ok(Part { extras, ..Part::from(PartKind::Thinking { text, signature: wire.signature }) });
+            return Ok(Part { extras, ..Part::from(signature::thought(text, signature)) });
         }
         (Some(text), None, None, None, None) => Some(PartKind::Text(text)),
         _ if thought => None,
@@ -125,7 +135,16 @@ pub(super) fn decode(raw: &RawValue, calls: &mut Calls, place: Place<'_>) -> Res
         (None, None, None, None, Some(response)) => Some(decode_response(response, calls, &mut extras, place)?),
         _ => None,
     };
-    let signature = wire.signature.or_else(|| extras.recall(SIGNED_WITHIN).and_then(Text::from_raw));
+    let signature = match signature {
+        Some(Signature::Googles(own)) => Some(own),
+        Some(Signature::Nobodys) => {
+            extras.remember(NOBODYS, json::null());
+            None
+        }
+        // No stranger seals anything but thoughts.
+        Some(Signature::Strangers(..)) => None,
+        None => extras.recall(SIGNED_WITHIN).and_then(Text::from_raw),
+    };
     Ok(kind.map_or_else(|| foreign(raw), |kind| Part { signature, extras, ..Part::from(kind) }))
 }
 
@@ -206,11 +225,11 @@ fn decode_outcome(raw: &RawValue) -> (Option<Text>, Option<bool>) {
 
 /// Why a part cannot be said here, or `None` where it can.
 pub(super) fn obstacle(part: &Part, native: bool) -> Option<&'static str> {
-    let sealed = "reasoning sealed by another provider cannot be replayed";
+    let sealed = Some("reasoning sealed by another provider cannot be replayed");
     match &part.kind {
         PartKind::Foreign(source, _) if *source != OWN => Some(NO_COUNTERPART),
-        PartKind::Redacted { .. } => Some(sealed),
-        PartKind::Thinking { signature: Some(signature), .. } if !native && !signature.is_empty() => Some(sealed),
+        PartKind::Redacted { .. } => sealed,
+        PartKind::Thinking { signature, .. } if !signature::opens(signature.as_ref()) => sealed,
         PartKind::Image(media) | PartKind::Audio(media) | PartKind::File(media) => match media.source {
             MediaSource::FileId(_) if !native => Some("a file id means nothing to another provider"),
             MediaSource::Absent => Some("no bytes, no address"),
@@ -250,10 +269,13 @@ pub(super) fn encode(
         }
         PartKind::Thinking { text, signature } => {
             object.text("text", text).bool("thought", true);
-            let shown = crossing.native || context.to_client;
-            if let Some(signature) = signature.as_ref().filter(|_| shown) {
-                object.text("thoughtSignature", signature);
+            let signature = signature.as_ref().and_then(|seal| signature::of_thought(seal, context.to_client));
+            if let Some(signature) = &signature {
+                object.text(SIGNATURE, signature);
             }
+        }
+        PartKind::Redacted { data } => {
+            object.str("text", "").bool("thought", true).text(SIGNATURE, &signature::of_data(data));
         }
         PartKind::ToolCall(call) => {
             inner = Some(CALL);
@@ -266,11 +288,13 @@ pub(super) fn encode(
         PartKind::Image(media) | PartKind::Audio(media) | PartKind::File(media) => {
             inner = encode_media(media, part, place, crossing, &mut object);
         }
-        PartKind::Redacted { .. } | PartKind::Foreign(..) => {}
+        PartKind::Foreign(..) => {}
     }
     let beside = !(crossing.native && part.extras.recall(SIGNED_WITHIN).is_some());
     if let Some(signature) = part.signature.as_ref().filter(|_| beside) {
-        object.text("thoughtSignature", signature);
+        object.text(SIGNATURE, signature);
+    } else if context.to_client && !crossing.native && matches!(part.kind, PartKind::ToolCall(_)) {
+        object.text(SIGNATURE, &signature::nobodys());
     }
     encode_rest(part, inner, place, crossing, &mut object);
     object.end();

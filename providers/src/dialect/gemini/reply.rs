@@ -189,8 +189,11 @@ pub(super) fn decode_content(
     let mut parts = Vec::with_capacity(raws.len());
     for (at, raw) in raws.into_iter().enumerate() {
         let part = part::decode(raw, calls, &|| format!("{}/parts/{at}", place()))?;
-        let growable = matches!(part.kind, PartKind::Text(_) | PartKind::Thinking { .. } | PartKind::ToolCall(_));
-        parts.push(if growable { part } else { foreign(raw) });
+        let said = matches!(
+            part.kind,
+            PartKind::Text(_) | PartKind::Thinking { .. } | PartKind::Redacted { .. } | PartKind::ToolCall(_)
+        );
+        parts.push(if said { part } else { foreign(raw) });
     }
     Ok((parts, extras))
 }
@@ -330,7 +333,7 @@ fn encode_content(choice: &Choice, crossing: &mut Crossing<'_>, object: &mut Obj
 /// As [`obstacle`], but a client may be shown signatures that only another provider can check.
 fn hindrance(part: &Part, crossing: &Crossing<'_>) -> Option<&'static str> {
     match part.kind {
-        PartKind::Thinking { .. } => None,
+        PartKind::Thinking { .. } | PartKind::Redacted { .. } => None,
         _ => obstacle(part, crossing.native),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::family::Family;
-use super::part::{self, Calls, Context, Names, media_behind, obstacle};
+use super::part::{self, Calls, Context, NOBODYS, Names, media_behind, obstacle};
 use super::wire::{ContentWire, Crossing, Place, quoted, read};
 use crate::chat::{ContentForm, Message, Part, PartKind, Role};
 use crate::dialect::raw::part_pointer;
@@ -123,7 +123,8 @@ impl<'a> Conversation<'a> {
         let role = if message.role == Role::Assistant { "model" } else { "user" };
         let pieces = self.pieces(message, crossing);
         lose_message_fields(message, crossing);
-        if pieces.is_empty() && !crossing.native {
+        // Our own clients' empty messages are the API's to judge, unless it is we who leave something out.
+        if pieces.is_empty() && !(crossing.native && message.parts.is_empty()) {
             crossing.losses.push(&message.pointer, "gemini refuses an empty message");
             return;
         }
@@ -135,12 +136,14 @@ impl<'a> Conversation<'a> {
 
     fn pieces(&self, message: &'a Message, crossing: &mut Crossing<'_>) -> Vec<Piece<'a>> {
         let pieces = (0..).zip(&message.parts).map(|(at, part)| Piece { part, message, at });
-        pieces.filter(|piece| crossing.native || self.crosses(*piece, crossing)).collect()
+        pieces.filter(|piece| self.crosses(*piece, crossing)).collect()
     }
 
     /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
     fn crosses(&self, piece: Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
         match &piece.part.kind {
+            PartKind::Thinking { .. } | PartKind::Redacted { .. } if crossing.native => {}
+            _ if crossing.native => return true,
             PartKind::Text(text) if text.is_empty() => return false,
             PartKind::Redacted { .. }
                 if signed_call(piece.part).is_some_and(|id| self.signatures.contains_key(&id)) =>
@@ -150,7 +153,7 @@ impl<'a> Conversation<'a> {
             }
             _ => {}
         }
-        let reason = obstacle(piece.part, false);
+        let reason = obstacle(piece.part, crossing.native);
         if let Some(reason) = reason {
             crossing.losses.push(piece.place(self.source), reason);
         }
@@ -214,7 +217,8 @@ impl<'a> Conversation<'a> {
     ) {
         let context = Context { names: &self.names, media_in_results: self.family.is_third(), to_client: false };
         let place: Place<'_> = &|| piece.place(self.source);
-        let signature = if crossing.native { None } else { self.signature(turn, at, piece, crossing) };
+        let unsigned = !crossing.native || piece.part.extras.recall(NOBODYS).is_some();
+        let signature = if unsigned { self.signature(turn, at, piece, crossing) } else { None };
         if let Some(signature) = signature {
             let part = Part { signature: Some(signature), ..piece.part.clone() };
             part::encode(&part, &context, place, crossing, array.item());

@@ -52,6 +52,8 @@ struct Growing {
     choice: u32,
     /// What is still to be said of it; the text of prose is said as it comes. `None` where it cannot be said at all.
     part: Option<Part>,
+    /// It is complete, and waits for calls that began before it.
+    closed: bool,
 }
 
 impl EventWriter for Writer {
@@ -139,12 +141,13 @@ impl Writer {
                 self.event(choice, &[raw.get().as_bytes()], out);
                 None
             }
-            Block::Redacted { .. } | Block::Foreign { .. } => {
+            Block::Redacted { data } => Some(PartKind::Redacted { data: data.clone() }.into()),
+            Block::Foreign { .. } => {
                 self.losses.push(place(choice, index), NO_COUNTERPART);
                 None
             }
         };
-        self.blocks.push(Growing { index, choice, part });
+        self.blocks.push(Growing { index, choice, part, closed: false });
     }
 
     fn grow(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
@@ -177,12 +180,33 @@ impl Writer {
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|block| block.index == index) else { return };
-        let Growing { choice, part: Some(part), .. } = self.blocks.remove(at) else { return };
+        if let Some(block) = self.blocks.iter_mut().rfind(|block| block.index == index) {
+            block.closed = true;
+        }
+        let mut busy = Vec::new();
+        let waits = |block: &Growing| match &block.part {
+            // Calls keep the order in which they began: results without ids are told apart by it.
+            Some(Part { kind: PartKind::ToolCall(_), .. }) => {
+                let waits = !block.closed || busy.contains(&block.choice);
+                busy.extend(waits.then_some(block.choice));
+                waits
+            }
+            _ => !block.closed,
+        };
+        let (waiting, said): (_, Vec<Growing>) = std::mem::take(&mut self.blocks).into_iter().partition(waits);
+        self.blocks = waiting;
+        for block in said {
+            self.finish(block, out);
+        }
+    }
+
+    /// Says what is unsaid of a block.
+    fn finish(&mut self, block: Growing, out: &mut Vec<u8>) {
+        let Growing { index, choice, part: Some(part), .. } = block else { return };
         let signed =
             matches!(&part.kind, PartKind::Thinking { signature: Some(signature), .. } if !signature.is_empty());
         let unsaid = signed || part.signature.is_some() || part.extras.telling().next().is_some();
-        if unsaid || matches!(part.kind, PartKind::ToolCall(_)) {
+        if unsaid || matches!(part.kind, PartKind::ToolCall(_) | PartKind::Redacted { .. }) {
             self.say(choice, index, &part, out);
         }
     }

@@ -10,7 +10,7 @@ use crate::chat::{Extras, Part, PartKind, SPELLING, ToolCall};
 use crate::dialect::openai_chat::message::{EXTRA_CONTENT, encode_thought_signature, thought_signature};
 use crate::json::{self, Array, Sheet, decode_at, fields, object};
 use crate::seal::{self, Origin};
-use crate::{Dialect, Malformed, Text};
+use crate::{Malformed, Text};
 
 /// Where reasoning may stand in its item.
 pub(super) const SUMMARY: &str = "summary";
@@ -132,7 +132,8 @@ pub(super) fn kind_of_thought(place: &str) -> &'static str {
 /// that provider's again.
 pub(super) fn unsealed(encrypted: &Text) -> (bool, Text) {
     match seal::open(encrypted) {
-        Some((Origin::Anthropic | Origin::Google, seal)) => (false, seal),
+        Some((Origin::Anthropic, seal)) => (false, seal),
+        Some((Origin::Google, _)) => (false, encrypted.clone()),
         Some((Origin::AnthropicRedacted, seal)) => (true, seal),
         _ => (true, seal::mark(Origin::OpenAi, encrypted)),
     }
@@ -356,7 +357,7 @@ fn encode_reasoning(
     pointer: &str,
     crossing: &mut Crossing<'_>,
 ) -> bool {
-    let seal = item.parts.last().and_then(|part| sealed(&part.kind, goal, crossing));
+    let seal = item.parts.last().and_then(|part| sealed(&part.kind, goal));
     let stranger = item.parts.last().is_some_and(|part| is_sealed(&part.kind)) && seal.is_none();
     // Items that a provider keeps are known to it by their id.
     let marked = item.parts.first().map(|part| Mark::of(&part.extras));
@@ -381,19 +382,16 @@ fn encode_reasoning(
 }
 
 /// The seal as this dialect carries it; `None` where there is none, or where it is a stranger's and goes to a provider.
-fn sealed(kind: &PartKind, goal: Goal<'_>, crossing: &Crossing<'_>) -> Option<Text> {
+fn sealed(kind: &PartKind, goal: Goal<'_>) -> Option<Text> {
     let (seal, origin) = match kind {
-        PartKind::Thinking { signature: Some(seal), .. } if !seal.is_empty() => {
-            let google = crossing.source == Dialect::Gemini;
-            (seal, if google { Origin::Google } else { Origin::Anthropic })
-        }
+        PartKind::Thinking { signature: Some(seal), .. } if !seal.is_empty() => (seal, Origin::Anthropic),
         PartKind::Redacted { data } => (data, Origin::AnthropicRedacted),
         _ => return None,
     };
     match (seal::open(seal), goal) {
         (Some((Origin::OpenAi, own)), _) => Some(own),
         (_, Goal::Provider) => None,
-        (_, Goal::Client { .. }) => Some(seal::mark(origin, seal)),
+        (_, Goal::Client { .. }) => Some(seal::marked(origin, seal)),
     }
 }
 
