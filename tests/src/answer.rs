@@ -1,14 +1,13 @@
 //! What came back over the socket, and a parser for server-sent events that shares nothing with the gateway's.
 
-#![expect(clippy::indexing_slicing, reason = "JSON that lacks what it must have fails the test")]
-
 use bifrost_fixtures::Style;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-use crate::OrFail as _;
-use crate::told::{self, Told};
+use crate::dialect::{self, Failed};
+use crate::told::Told;
+use crate::{OrFail as _, frames};
 
 /// A complete HTTP answer.
 #[derive(Clone, Debug)]
@@ -37,10 +36,25 @@ pub struct Event {
 /// An error as a client of the dialect reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `error.type`, or what the dialect has in its place.
+    /// `error.type`, or what the dialect has in its place; empty where it has nothing.
     pub kind: String,
     /// `error.message`.
     pub message: String,
+}
+
+impl Event {
+    /// Its data as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_default()
+    }
+}
+
+impl Fault {
+    /// Kind and message, both of which must be text.
+    pub(crate) fn of(kind: &Value, message: &Value, whole: &Value) -> Self {
+        let text = |field: &Value| field.as_str().or_fail(&format!("kind and message of {whole}")).to_owned();
+        Self { kind: text(kind), message: text(message) }
+    }
 }
 
 impl Answer {
@@ -61,31 +75,37 @@ impl Answer {
 
     /// Is it a stream?
     pub fn is_stream(&self) -> bool {
-        self.header("content-type").starts_with("text/event-stream")
+        self.is_binary() || self.header("content-type").starts_with("text/event-stream")
+    }
+
+    fn is_binary(&self) -> bool {
+        self.header("content-type") == "application/vnd.amazon.eventstream"
     }
 
     /// What the model said, read strictly by the grammar of the client's dialect. Fails the test on anything else.
     pub fn told(&self) -> Told {
         assert_eq!(self.status, 200, "{}", self.text());
         assert!(!self.broken, "the connection broke after {}", self.text());
-        told::read(self)
+        let dialect = dialect::of(self.style);
+        if self.is_stream() { dialect.stream(&self.events()) } else { dialect.whole(&self.json()) }
     }
 
     /// The error, in exactly the shape that a client of the dialect understands: a whole body, or a stream's last event.
     pub fn fault(&self) -> Fault {
-        let (place, value) = if self.is_stream() {
-            let last = self.events().pop().or_fail("an error event");
-            (Place::Event(last.name), serde_json::from_str(&last.data).or_fail("an error event's data"))
-        } else {
+        let last = self.is_stream().then(|| self.events().pop().or_fail("an error event"));
+        if last.is_none() {
             assert!(self.status >= 400, "no error: {} {}", self.status, self.text());
             assert_eq!(self.header("content-type"), "application/json");
-            (Place::Body, self.json())
-        };
-        fault(self.style, &place, &value)
+        }
+        let data = last.as_ref().map_or_else(|| self.json(), Event::json);
+        dialect::of(self.style).fault(&Failed { headers: &self.headers, event: last.as_ref(), data: &data })
     }
 
     /// The events of a stream, comments left out. An unfinished last event fails the test.
     pub fn events(&self) -> Vec<Event> {
+        if self.is_binary() {
+            return frames::events(&self.body);
+        }
         let text = self.text().replace("\r\n", "\n");
         assert!(text.ends_with("\n\n"), "the stream ends inside an event: {text}");
         text.split("\n\n").filter_map(event).collect()
@@ -93,59 +113,20 @@ impl Answer {
 
     /// How many events of a stream are errors, in whichever dialect.
     pub fn faults(&self) -> usize {
-        let is_error = |event: &Event| {
-            let value: Value = serde_json::from_str(&event.data).unwrap_or_default();
-            value["type"] == "error" || value["error"].is_object()
-        };
-        self.events().iter().filter(|event| is_error(event)).count()
+        let dialect = dialect::of(self.style);
+        self.events().iter().filter(|event| dialect.is_fault(event)).count()
+    }
+
+    /// Does any event of a stream say that the reply came to its end?
+    pub fn ended(&self) -> bool {
+        let dialect = dialect::of(self.style);
+        self.events().iter().any(|event| dialect.is_end(event))
     }
 
     /// The comments of a stream.
     pub fn comments(&self) -> Vec<String> {
         self.text().lines().filter(|line| line.starts_with(':')).map(str::to_owned).collect()
     }
-}
-
-/// Where an error stands.
-enum Place {
-    Body,
-    /// In an event, which may have a name.
-    Event(Option<String>),
-}
-
-/// Reads an error.
-fn fault(style: Style, place: &Place, value: &Value) -> Fault {
-    let error = &value["error"];
-    let (expected, kind, message) = match style {
-        Style::Anthropic => {
-            assert_eq!(value["type"], "error", "{value}");
-            (Some("error"), &error["type"], &error["message"])
-        }
-        Style::Responses if matches!(place, Place::Event(_)) => {
-            assert!(value["type"] == "error" && value["sequence_number"].is_u64(), "{value}");
-            // OpenAI's documents have the fields in the event, its servers have them in an object within.
-            let error = if error.is_object() { error } else { value };
-            (
-                Some("error"),
-                error.get("code").filter(|code| code.is_string()).unwrap_or(&error["type"]),
-                &error["message"],
-            )
-        }
-        Style::OpenAi | Style::Responses => {
-            assert!(error.get("param").is_some(), "OpenAI's SDK reads error.param: {value}");
-            (None, &error["type"], &error["message"])
-        }
-        Style::Gemini => {
-            assert!(error["code"].is_u64(), "Google's SDK reads error.code: {value}");
-            (None, &error["status"], &error["message"])
-        }
-        other => return None.or_fail(&format!("a reader of {other:?}'s errors")),
-    };
-    if let Place::Event(name) = place {
-        assert_eq!(name.as_deref(), expected, "the name of the error event");
-    }
-    let text = |field: &Value| field.as_str().or_fail(&format!("kind and message of {value}")).to_owned();
-    Fault { kind: text(kind), message: text(message) }
 }
 
 fn event(block: &str) -> Option<Event> {

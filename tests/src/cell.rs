@@ -3,7 +3,7 @@
 use bifrost_fixtures::Style;
 
 use crate::chat::{BOTH, CLIENTS, PROVIDERS};
-use crate::{Chat, Gateway, Told};
+use crate::{Chat, Gateway, Told, dialect};
 
 /// One combination.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,11 @@ pub struct Cell {
 /// All combinations.
 pub fn cells() -> impl Iterator<Item = Cell> {
     crossed(&CLIENTS, &PROVIDERS)
+}
+
+/// Every client over providers of two dialects, for what costs time or a world of its own.
+pub fn clients() -> impl Iterator<Item = Cell> {
+    crossed(&CLIENTS, &BOTH)
 }
 
 /// All combinations that stream.
@@ -54,7 +59,7 @@ impl Cell {
     pub fn opening(self) -> usize {
         match (self.client, self.provider) {
             // OpenAI speaks Responses to those who do.
-            (Style::Responses, Style::OpenAi) => 4,
+            (Style::Responses, Style::OpenAi) | (_, Style::Responses) => 4,
             (_, Style::OpenAi | Style::Bedrock) => 1,
             (_, Style::Cohere) => 2,
             (_, Style::Gemini) => 0,
@@ -62,21 +67,18 @@ impl Cell {
         }
     }
 
+    /// What the model said in the turn in which it called tools. Of Cohere's models that is their plan: thinking.
+    pub fn said_before_calls(self, told: &Told) -> &str {
+        if self.provider == Style::Cohere { &told.thinking } else { &told.text }
+    }
+
     /// Is the client `OpenAI`'s? Only its replies have `extra_fields`.
     pub fn has_extra_fields(self) -> bool {
         self.client == Style::OpenAi
     }
 
-    /// The client dialect's word of these two; where it is another dialect, its own for the same.
-    pub fn word(self, openai: &'static str, anthropic: &'static str) -> &'static str {
-        match (self.client, openai) {
-            (Style::Responses, "stop" | "tool_calls") => "completed",
-            (Style::Responses, "length") => "max_output_tokens",
-            (Style::OpenAi | Style::Responses, _) => openai,
-            (Style::Gemini, "stop" | "tool_calls") => "STOP",
-            (Style::Gemini, "length") => "MAX_TOKENS",
-            (Style::Gemini, "request_timed_out") => "DEADLINE_EXCEEDED",
-            _ => anthropic,
-        }
+    /// The client dialect's own word for one of `OpenAI`'s: why a reply ended, or what went wrong.
+    pub fn word(self, openai: &'static str) -> &'static str {
+        dialect::of(self.client).word(openai)
     }
 }

@@ -124,6 +124,8 @@ fn spoken_at(path: &str) -> Style {
     match path {
         _ if path.starts_with("/anthropic/") => Style::Anthropic,
         _ if path.starts_with("/genai/") => Style::Gemini,
+        _ if path.starts_with("/bedrock/") => Style::Bedrock,
+        _ if path.starts_with("/cohere/") => Style::Cohere,
         _ if path.ends_with("/responses") => Style::Responses,
         _ => Style::OpenAi,
     }

@@ -12,8 +12,9 @@ use bifrost_fixtures::mcp::Transport;
 use bifrost_fixtures::{Recorded, Style, ToolServer, Upstream};
 use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Options, config};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::json::{merge, push};
 use crate::{Client, OrFail as _, PROVIDERS, fixtures};
 
 /// A running gateway and the world around it. Everything ends with the test's runtime.
@@ -63,8 +64,8 @@ impl Setup {
             json!({"retry_backoff_initial": 5, "retry_backoff_max": 20, "default_request_timeout_in_seconds": 20});
         let keys = json!([{"name": format!("{name}-key"), "value": format!("sk-{name}"), "weight": 1.0}]);
         let mut provider = json!({"keys": keys, "network_config": network});
-        if name != style.name() {
-            merge(&mut provider, &json!({"custom_provider_config": {"base_provider_type": style.name()}}));
+        if let Some(custom) = custom(name, style) {
+            merge(&mut provider, &json!({"custom_provider_config": custom}));
         }
         merge(&mut provider, patch);
         merge(&mut self.config, &json!({"providers": {name: provider}}));
@@ -204,6 +205,15 @@ impl IntoFuture for Setup {
     }
 }
 
+/// What a provider is told to be that is none by its name.
+fn custom(name: &str, style: Style) -> Option<Value> {
+    if style == Style::Responses {
+        let alone = json!({"responses": true, "responses_stream": true});
+        return Some(json!({"base_provider_type": "openai", "allowed_requests": alone}));
+    }
+    (name != style.name()).then(|| json!({"base_provider_type": style.name()}))
+}
+
 async fn tool_server(scenario: &str, config: &Value) -> ToolServer {
     let transport = if config["connection_type"] == "sse" { Transport::Sse } else { Transport::Http };
     let scenario = scenario.parse().or_fail("a scenario");
@@ -223,24 +233,6 @@ fn settings(config: &Value, environment: &[(String, String)]) -> config::Setting
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 fn refused(error: &config::ConfigError) -> ! {
     panic!("the configuration is refused:\n{error}")
-}
-
-/// JSON merge patch (RFC 7396), except that null is a value like any other.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    for (key, value) in patch {
-        merge(&mut target[key], value);
-    }
-}
-
-fn push(config: &mut Value, pointer: &str, item: Value) {
-    config.pointer_mut(pointer).and_then(Value::as_array_mut).or_fail(pointer).push(item);
 }
 
 // === impl Gateway ===

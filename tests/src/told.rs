@@ -1,18 +1,10 @@
-//! What a model said, as a client of each dialect puts it together: strict about every rule of the wire that SDKs rely on.
-//!
-//! Written against the providers' documentation and the official SDKs' accumulators, sharing nothing with the gateway's codecs.
+//! What a model said, as a client of any dialect puts it together.
 
 #![expect(clippy::indexing_slicing, reason = "JSON that lacks what it must have fails the test")]
 
 use serde_json::Value;
 
-use crate::answer::Answer;
-use crate::{OrFail as _, Style};
-
-pub(crate) mod anthropic;
-pub(crate) mod gemini;
-pub(crate) mod openai_chat;
-pub(crate) mod responses;
+use crate::OrFail as _;
 
 /// A reply, put together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,10 +41,24 @@ pub struct Call {
 impl Told {
     /// Input and output tokens, counted as the dialect counts them.
     pub fn tokens(&self) -> (u64, u64) {
-        let field = |names: &[&str]| names.iter().find_map(|name| self.usage[name].as_u64());
-        let input = field(&["prompt_tokens", "input_tokens", "promptTokenCount"]).or_fail("input tokens");
-        let output = field(&["completion_tokens", "output_tokens", "candidatesTokenCount"]).or_fail("output tokens");
-        (input, output + self.usage["thoughtsTokenCount"].as_u64().unwrap_or(0))
+        let input = ["/prompt_tokens", "/input_tokens", "/promptTokenCount", "/inputTokens", "/tokens/input_tokens"];
+        let output =
+            ["/completion_tokens", "/output_tokens", "/candidatesTokenCount", "/outputTokens", "/tokens/output_tokens"];
+        let thoughts = self.counted(&["/thoughtsTokenCount"]).unwrap_or(0);
+        (self.counted(&input).or_fail("input tokens"), self.counted(&output).or_fail("output tokens") + thoughts)
+    }
+
+    /// Input tokens that came from a cache.
+    pub fn cached(&self) -> Option<u64> {
+        let details = ["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"];
+        let counts =
+            ["/cachedContentTokenCount", "/cache_read_input_tokens", "/cacheReadInputTokens", "/cached_tokens"];
+        self.counted(&details).or_else(|| self.counted(&counts))
+    }
+
+    /// The number at the first of these places of the usage that has one.
+    fn counted(&self, places: &[&str]) -> Option<u64> {
+        places.iter().find_map(|place| self.usage.pointer(place)?.as_u64())
     }
 
     /// The names of the calls, in order.
@@ -64,24 +70,5 @@ impl Told {
     pub fn executed(&self) -> Vec<&str> {
         let executed = self.extra["mcp"]["executed"].as_array();
         executed.into_iter().flatten().map(|call| call["name"].as_str().unwrap_or("?")).collect()
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-/// Reads an answer by the grammar of the client's dialect.
-pub(crate) fn read(answer: &Answer) -> Told {
-    match (answer.style, answer.is_stream()) {
-        (Style::OpenAi, false) => openai_chat::whole(&answer.json()),
-        (Style::OpenAi, true) => openai_chat::stream(&answer.events()),
-        (Style::Responses, false) => responses::whole(&answer.json()),
-        (Style::Responses, true) => responses::stream(&answer.events()),
-        (Style::Anthropic, false) => anthropic::whole(&answer.json()),
-        (Style::Anthropic, true) => anthropic::stream(&answer.events()),
-        (Style::Gemini, false) => gemini::whole(&answer.json()),
-        (Style::Gemini, true) => gemini::stream(&answer.events()),
-        (other, _) => None.or_fail(&format!("a reader of what {other:?} clients are told")),
     }
 }

@@ -11,7 +11,7 @@ async fn text_arrives_with_its_finish_and_usage() {
         let chat = cell.chat("[say: Grüße, \"world\"\n\u{1F600}][chunks: 5][usage: in=9 out=3]");
         let told = cell.told(&gateway, &chat).await;
         assert_eq!(told.text, "Grüße, \"world\"\n\u{1F600}", "{cell:?}");
-        assert_eq!(told.finish, cell.word("stop", "end_turn"), "{cell:?}");
+        assert_eq!(told.finish, cell.word("stop"), "{cell:?}");
         assert_eq!(told.tokens(), (9, 3), "{cell:?}");
         assert_eq!((told.calls.len(), told.thinking.as_str(), told.refusal.as_deref()), (0, "", None), "{cell:?}");
     }
@@ -22,15 +22,12 @@ async fn cached_tokens_are_counted_once_in_either_way_of_counting() {
     let gateway = Gateway::every().await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat("[say: Hi][usage: in=100 out=7 cached=40]")).await;
-        let cached = match cell.client {
-            Style::OpenAi => &told.usage["prompt_tokens_details"]["cached_tokens"],
-            Style::Responses => &told.usage["input_tokens_details"]["cached_tokens"],
-            Style::Gemini => &told.usage["cachedContentTokenCount"],
-            _ => &told.usage["cache_read_input_tokens"],
-        };
-        let counted = (told.tokens().0, cached.as_u64());
-        let wanted = if cell.client == Style::Anthropic { (60, Some(40)) } else { (100, Some(40)) };
-        assert_eq!(counted, wanted, "{cell:?}: {}", told.usage);
+        // What Cohere counts as cached is of another sum than what it bills: it means nothing in other dialects.
+        let cached = if cell.provider == Style::Cohere && cell.client != Style::Cohere { 0 } else { 40 };
+        // Anthropic and Amazon count what was cached beside the input, the others within.
+        let beside = matches!(cell.client, Style::Anthropic | Style::Bedrock);
+        let input = if beside { 100 - cached } else { 100 };
+        assert_eq!((told.tokens().0, told.cached().unwrap_or(0)), (input, cached), "{cell:?}: {}", told.usage);
     }
 }
 
@@ -48,8 +45,8 @@ async fn parallel_tool_calls_of_the_client_come_apart_again() {
             .collect();
         let wanted = [("look", json!({"q": "a\"b"})), ("look", json!({"q": "ü"})), ("find", json!({"q": "c"}))];
         assert_eq!(calls, wanted, "{cell:?}");
-        assert_eq!(told.text, "Let me see.", "{cell:?}");
-        assert_eq!(told.finish, cell.word("tool_calls", "tool_use"), "{cell:?}");
+        assert_eq!(cell.said_before_calls(&told), "Let me see.", "{cell:?}");
+        assert_eq!(told.finish, cell.word("tool_calls"), "{cell:?}");
         let ids: std::collections::BTreeSet<&str> = told.calls.iter().map(|call| call.id.as_str()).collect();
         // What is relayed has the ids that the provider gave, and Gemini gave none before its third generation.
         let given = if (cell.client, cell.provider) == (Style::Gemini, Style::Gemini) { 1 } else { 3 };
@@ -91,12 +88,13 @@ async fn a_refusal_is_told_as_the_dialect_tells_it() {
         let told = cell.told(&gateway, &cell.chat("[refuse: I will not do that.]")).await;
         let said = told.refusal.clone().unwrap_or_default() + &told.text;
         assert_eq!(said, "I will not do that.", "{cell:?}");
-        match (cell.client, cell.provider) {
-            (Style::Anthropic, _) => assert_eq!(told.finish, "refusal", "{cell:?}"),
-            (Style::Gemini, _) => assert_eq!(told.finish, "SAFETY", "{cell:?}"),
-            (_, Style::OpenAi) => assert!(told.refusal.is_some(), "{cell:?}"),
+        let has_field = |style| matches!(style, Style::OpenAi | Style::Responses);
+        match cell.provider {
+            // Cohere's models refuse in text, and there is nothing else to know it by.
+            Style::Cohere => assert_eq!(told.finish, cell.word("stop"), "{cell:?}: {told:?}"),
+            provider if has_field(provider) && has_field(cell.client) => assert!(told.refusal.is_some(), "{cell:?}"),
             // The others say it in text and in their reason; OpenAI's word for that reason is the filter's.
-            _ => assert_eq!(told.finish, "content_filter", "{cell:?}: {told:?}"),
+            _ => assert_eq!(told.finish, cell.word("content_filter"), "{cell:?}: {told:?}"),
         }
     }
 }
@@ -106,7 +104,7 @@ async fn a_reply_that_is_too_long_says_so() {
     let gateway = Gateway::every().await;
     for cell in cells() {
         let told = cell.told(&gateway, &cell.chat("[say: Once upon][finish: length]")).await;
-        assert_eq!(told.finish, cell.word("length", "max_tokens"), "{cell:?}");
+        assert_eq!(told.finish, cell.word("length"), "{cell:?}");
     }
 }
 
@@ -114,8 +112,8 @@ const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP
 
 #[tokio::test]
 async fn an_image_reaches_the_provider_in_its_own_form() {
+    let gateway = Gateway::every().await;
     for cell in cells() {
-        let gateway = Gateway::every().await;
         let chat = cell.chat("").show("[say: Red.]", PIXEL);
         assert_eq!(cell.told(&gateway, &chat).await.text, "Red.", "{cell:?}");
 
@@ -132,26 +130,29 @@ fn picture(asked: &Value) -> [&str; 2] {
     if let Some((kind, data)) = url.and_then(|url| url.strip_prefix("data:")?.split_once(";base64,")) {
         return [kind, data];
     }
-    let data = [&part["inlineData"], &part["source"]].into_iter().find(|data| data.is_object()).unwrap();
-    [data["mimeType"].as_str().or(data["media_type"].as_str()).unwrap(), data["data"].as_str().unwrap()]
+    let text = |places: [&str; 3]| places.iter().find_map(|place| part.pointer(place)?.as_str()).unwrap();
+    let kind = text(["/inlineData/mimeType", "/source/media_type", "/image/format"]);
+    let data = text(["/inlineData/data", "/source/data", "/image/source/bytes"]);
+    [if kind == "png" { "image/png" } else { kind }, data]
 }
 
 #[tokio::test]
 async fn system_text_stop_sequences_and_limits_cross() {
+    let gateway = Gateway::every().await;
     for cell in cells() {
-        let gateway = Gateway::every().await;
         let chat = cell.chat("hello").system("[say: As told.]").limits(77, 0.5, &["END"]);
         assert_eq!(cell.told(&gateway, &chat).await.text, "As told.", "{cell:?}");
 
         let asked = gateway.asked(cell.provider.name()).pop().unwrap();
-        let settings = asked.get("generationConfig").unwrap_or(&asked);
-        let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"];
+        let settings = asked.get("generationConfig").or(asked.get("inferenceConfig")).unwrap_or(&asked);
+        let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "maxTokens"];
         let limit = limits.iter().find_map(|name| settings.get(name)).unwrap();
         let stops = ["stop", "stop_sequences", "stopSequences"];
         let stop = stops.iter().find_map(|name| settings.get(name)).unwrap_or(&Value::Null);
         let temperature = &settings["temperature"];
         // Responses have no stop sequences.
-        let wanted = if cell.client == Style::Responses { Value::Null } else { json!(["END"]) };
+        let none = [cell.client, cell.provider].contains(&Style::Responses);
+        let wanted = if none { Value::Null } else { json!(["END"]) };
         assert_eq!((limit, temperature, stop), (&json!(77), &json!(0.5), &wanted), "{cell:?}");
     }
 }

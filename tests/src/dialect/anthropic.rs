@@ -2,11 +2,83 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, Told, text};
+use super::{Call, Dialect, Event, Failed, Fault, Told};
 use crate::OrFail as _;
-use crate::answer::Event;
+use crate::json::text;
 
-pub(crate) fn whole(reply: &Value) -> Told {
+#[derive(Debug)]
+pub(super) struct Anthropic;
+
+impl Dialect for Anthropic {
+    fn path(&self, _model: &str, _stream: bool) -> String {
+        "/anthropic/v1/messages".to_owned()
+    }
+
+    fn opening(&self) -> Value {
+        json!({"max_tokens": 4096})
+    }
+
+    fn picture(&self, text: &str, png: &str) -> Value {
+        let source = json!({"type": "base64", "media_type": "image/png", "data": png});
+        json!({"role": "user", "content": [{"type": "text", "text": text}, {"type": "image", "source": source}]})
+    }
+
+    fn system(&self, body: &mut Value, text: &str) {
+        body["system"] = text.into();
+    }
+
+    fn limits(&self, tokens: u64, temperature: f64, stop: &[&str]) -> Value {
+        json!({"max_tokens": tokens, "temperature": temperature, "stop_sequences": stop})
+    }
+
+    fn tool(&self, name: &str, schema: &Value) -> Value {
+        json!({"name": name, "description": "Mine.", "input_schema": schema})
+    }
+
+    fn must_call(&self) -> Value {
+        json!({"tool_choice": {"type": "any"}})
+    }
+
+    fn result(&self, call: &Call, text: &str) -> Value {
+        json!({"type": "tool_result", "tool_use_id": call.id, "content": text})
+    }
+
+    fn results(&self, results: Vec<Value>) -> Vec<Value> {
+        vec![json!({"role": "user", "content": results})]
+    }
+
+    fn whole(&self, reply: &Value) -> Told {
+        whole(reply)
+    }
+
+    fn stream(&self, events: &[Event]) -> Told {
+        stream(events)
+    }
+
+    fn fault(&self, failed: &Failed<'_>) -> Fault {
+        failed.is_named(Some("error"));
+        let data = failed.data;
+        assert_eq!(data["type"], "error", "{data}");
+        Fault::of(&data["error"]["type"], &data["error"]["message"], data)
+    }
+
+    fn is_end(&self, event: &Event) -> bool {
+        event.name.as_deref() == Some("message_stop")
+    }
+
+    fn word(&self, openai: &'static str) -> &'static str {
+        match openai {
+            "stop" => "end_turn",
+            "length" => "max_tokens",
+            "tool_calls" => "tool_use",
+            "content_filter" => "refusal",
+            "request_timed_out" => "timeout_error",
+            other => other,
+        }
+    }
+}
+
+fn whole(reply: &Value) -> Told {
     assert_eq!(reply["type"], "message", "{reply}");
     assert_eq!(reply["role"], "assistant", "{reply}");
     assert!(reply["id"].is_string() && reply["model"].is_string() && reply["usage"].is_object(), "{reply}");
@@ -36,7 +108,7 @@ fn told(blocks: &[Value], finish: String, usage: Value, extra: Value) -> Told {
     told
 }
 
-pub(crate) fn stream(events: &[Event]) -> Told {
+fn stream(events: &[Event]) -> Told {
     let mut reader = Reader::default();
     for event in events {
         let data: Value = serde_json::from_str(&event.data).or_fail("an event's data");

@@ -2,17 +2,106 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, Told, text};
+use super::{Call, Dialect, Event, Failed, Fault, Told};
 use crate::OrFail as _;
-use crate::answer::Event;
+use crate::json::{list, text};
 
-pub(crate) fn whole(reply: &Value) -> Told {
+#[derive(Debug)]
+pub(super) struct Gemini;
+
+impl Dialect for Gemini {
+    fn path(&self, model: &str, stream: bool) -> String {
+        let operation = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        format!("/genai/v1beta/models/{model}:{operation}")
+    }
+
+    fn model(&self, _model: &str) -> Value {
+        json!({})
+    }
+
+    fn streaming(&self) -> Value {
+        json!({})
+    }
+
+    fn history(&self) -> &'static str {
+        "contents"
+    }
+
+    fn user(&self, text: &str) -> Value {
+        json!({"role": "user", "parts": [{"text": text}]})
+    }
+
+    fn picture(&self, text: &str, png: &str) -> Value {
+        json!({"role": "user", "parts": [{"text": text}, {"inlineData": {"mimeType": "image/png", "data": png}}]})
+    }
+
+    fn system(&self, body: &mut Value, text: &str) {
+        body["systemInstruction"] = json!({"parts": [{"text": text}]});
+    }
+
+    fn limits(&self, tokens: u64, temperature: f64, stop: &[&str]) -> Value {
+        json!({"generationConfig": {"maxOutputTokens": tokens, "temperature": temperature, "stopSequences": stop}})
+    }
+
+    fn tool(&self, name: &str, schema: &Value) -> Value {
+        let declaration = json!({"name": name, "description": "Mine.", "parametersJsonSchema": schema});
+        json!({"functionDeclarations": [declaration]})
+    }
+
+    fn must_call(&self) -> Value {
+        json!({"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}})
+    }
+
+    /// SDKs repeat the id where the call had one.
+    fn result(&self, call: &Call, text: &str) -> Value {
+        let mut response = json!({"name": call.name, "response": {"result": text}});
+        if !call.id.is_empty() {
+            response["id"] = call.id.as_str().into();
+        }
+        json!({"functionResponse": response})
+    }
+
+    fn results(&self, results: Vec<Value>) -> Vec<Value> {
+        vec![json!({"role": "user", "parts": results})]
+    }
+
+    fn whole(&self, reply: &Value) -> Told {
+        whole(reply)
+    }
+
+    fn stream(&self, events: &[Event]) -> Told {
+        stream(events)
+    }
+
+    fn fault(&self, failed: &Failed<'_>) -> Fault {
+        failed.is_named(None);
+        let error = &failed.data["error"];
+        assert!(error["code"].is_u64(), "Google's SDK reads error.code: {error}");
+        Fault::of(&error["status"], &error["message"], failed.data)
+    }
+
+    fn is_end(&self, event: &Event) -> bool {
+        list(&event.json()["candidates"]).any(|candidate| candidate["finishReason"].is_string())
+    }
+
+    fn word(&self, openai: &'static str) -> &'static str {
+        match openai {
+            "stop" | "tool_calls" => "STOP",
+            "length" => "MAX_TOKENS",
+            "content_filter" => "SAFETY",
+            "request_timed_out" => "DEADLINE_EXCEEDED",
+            other => other,
+        }
+    }
+}
+
+fn whole(reply: &Value) -> Told {
     let mut reader = Reader::default();
     reader.chunk(reply);
     reader.end()
 }
 
-pub(crate) fn stream(events: &[Event]) -> Told {
+fn stream(events: &[Event]) -> Told {
     let mut reader = Reader::default();
     for event in events {
         assert_eq!(event.name, None, "Google's events have no name");

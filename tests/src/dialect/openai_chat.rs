@@ -2,11 +2,83 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, Told, text};
+use super::{Call, Dialect, Event, Failed, Fault, Told};
 use crate::OrFail as _;
-use crate::answer::Event;
+use crate::json::text;
 
-pub(crate) fn whole(reply: &Value) -> Told {
+#[derive(Debug)]
+pub(super) struct OpenAiChat;
+
+impl Dialect for OpenAiChat {
+    fn path(&self, _model: &str, _stream: bool) -> String {
+        "/v1/chat/completions".to_owned()
+    }
+
+    fn streaming(&self) -> Value {
+        json!({"stream": true, "stream_options": {"include_usage": true}})
+    }
+
+    fn picture(&self, text: &str, png: &str) -> Value {
+        let url = format!("data:image/png;base64,{png}");
+        let image = json!({"type": "image_url", "image_url": {"url": url}});
+        json!({"role": "user", "content": [{"type": "text", "text": text}, image]})
+    }
+
+    fn system(&self, body: &mut Value, text: &str) {
+        let list = body["messages"].as_array_mut().or_fail("messages");
+        list.insert(0, json!({"role": "system", "content": text}));
+    }
+
+    fn limits(&self, tokens: u64, temperature: f64, stop: &[&str]) -> Value {
+        json!({"max_tokens": tokens, "temperature": temperature, "stop": stop})
+    }
+
+    fn tool(&self, name: &str, schema: &Value) -> Value {
+        json!({"type": "function", "function": {"name": name, "description": "Mine.", "parameters": schema}})
+    }
+
+    fn must_call(&self) -> Value {
+        json!({"tool_choice": "required"})
+    }
+
+    fn result(&self, call: &Call, text: &str) -> Value {
+        json!({"role": "tool", "tool_call_id": call.id, "content": text})
+    }
+
+    fn results(&self, results: Vec<Value>) -> Vec<Value> {
+        results
+    }
+
+    fn whole(&self, reply: &Value) -> Told {
+        whole(reply)
+    }
+
+    fn stream(&self, events: &[Event]) -> Told {
+        stream(events)
+    }
+
+    fn fault(&self, failed: &Failed<'_>) -> Fault {
+        failed.is_named(None);
+        fault(failed.data)
+    }
+
+    fn is_end(&self, event: &Event) -> bool {
+        event.data == "[DONE]"
+    }
+
+    fn word(&self, openai: &'static str) -> &'static str {
+        openai
+    }
+}
+
+/// The shape of `OpenAI`'s errors, in all of its dialects.
+pub(super) fn fault(data: &Value) -> Fault {
+    let error = &data["error"];
+    assert!(error.get("param").is_some(), "OpenAI's SDK reads error.param: {data}");
+    Fault::of(&error["type"], &error["message"], data)
+}
+
+fn whole(reply: &Value) -> Told {
     assert_eq!(reply["object"], "chat.completion", "{reply}");
     assert!(reply["id"].is_string() && reply["model"].is_string(), "{reply}");
     assert!(reply["created"].as_u64().is_some_and(|seconds| seconds > 0), "{reply}");
@@ -30,7 +102,7 @@ pub(crate) fn whole(reply: &Value) -> Told {
     }
 }
 
-pub(crate) fn stream(events: &[Event]) -> Told {
+fn stream(events: &[Event]) -> Told {
     let (last, chunks) = events.split_last().or_fail("a stream");
     assert_eq!(last.data, "[DONE]", "the stream ends with [DONE]");
     let mut reader = Reader::default();

@@ -2,11 +2,88 @@
 
 use serde_json::{Value, json};
 
-use super::{Call, Told, text};
+use super::{Call, Dialect, Event, Failed, Fault, Told, openai_chat};
 use crate::OrFail as _;
-use crate::answer::Event;
+use crate::json::text;
 
-pub(crate) fn whole(response: &Value) -> Told {
+#[derive(Debug)]
+pub(super) struct Responses;
+
+impl Dialect for Responses {
+    fn path(&self, _model: &str, _stream: bool) -> String {
+        "/v1/responses".to_owned()
+    }
+
+    fn history(&self) -> &'static str {
+        "input"
+    }
+
+    fn picture(&self, text: &str, png: &str) -> Value {
+        let url = format!("data:image/png;base64,{png}");
+        let image = json!({"type": "input_image", "image_url": url, "detail": "auto"});
+        json!({"role": "user", "content": [{"type": "input_text", "text": text}, image]})
+    }
+
+    fn system(&self, body: &mut Value, text: &str) {
+        body["instructions"] = text.into();
+    }
+
+    /// There are no stop sequences.
+    fn limits(&self, tokens: u64, temperature: f64, _stop: &[&str]) -> Value {
+        json!({"max_output_tokens": tokens, "temperature": temperature})
+    }
+
+    fn tool(&self, name: &str, schema: &Value) -> Value {
+        json!({"type": "function", "name": name, "description": "Mine.", "parameters": schema, "strict": false})
+    }
+
+    fn must_call(&self) -> Value {
+        json!({"tool_choice": "required"})
+    }
+
+    fn result(&self, call: &Call, text: &str) -> Value {
+        json!({"type": "function_call_output", "call_id": call.id, "output": text})
+    }
+
+    fn results(&self, results: Vec<Value>) -> Vec<Value> {
+        results
+    }
+
+    fn whole(&self, reply: &Value) -> Told {
+        whole(reply)
+    }
+
+    fn stream(&self, events: &[Event]) -> Told {
+        stream(events)
+    }
+
+    /// OpenAI's documents have the fields of an error in its event, its servers have them in an object within.
+    fn fault(&self, failed: &Failed<'_>) -> Fault {
+        let data = failed.data;
+        if failed.event.is_none() {
+            return openai_chat::fault(data);
+        }
+        failed.is_named(Some("error"));
+        assert!(data["type"] == "error" && data["sequence_number"].is_u64(), "{data}");
+        let error = if data["error"].is_object() { &data["error"] } else { data };
+        let kind = error.get("code").filter(|code| code.is_string()).unwrap_or(&error["type"]);
+        Fault::of(kind, &error["message"], data)
+    }
+
+    fn is_end(&self, event: &Event) -> bool {
+        matches!(event.name.as_deref(), Some("response.completed" | "response.incomplete"))
+    }
+
+    fn word(&self, openai: &'static str) -> &'static str {
+        match openai {
+            "stop" | "tool_calls" => "completed",
+            "length" => "max_output_tokens",
+            other => other,
+        }
+    }
+}
+
+fn whole(response: &Value) -> Told {
     assert_eq!(response["object"], "response", "{response}");
     assert!(response["id"].as_str().is_some_and(|id| !id.is_empty()), "{response}");
     assert!(response["created_at"].as_f64().is_some_and(|seconds| seconds > 0.0), "{response}");
@@ -63,7 +140,7 @@ fn take(told: &mut Told, item: &Value) {
     }
 }
 
-pub(crate) fn stream(events: &[Event]) -> Told {
+fn stream(events: &[Event]) -> Told {
     let mut reader = Reader::default();
     for (number, event) in events.iter().enumerate() {
         let data: Value = serde_json::from_str(&event.data).or_fail("an event's data");
