@@ -313,7 +313,7 @@ fn encode_rest(
     }
     if crossing.native {
         object.extras_except(&part.extras, inner.as_slice());
-    } else if !matches!(part.kind, PartKind::Thinking { .. }) {
+    } else if !matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted { .. }) {
         // Beside reasoning, other dialects only keep how an entry was spelt: its number, its type, its origin.
         let mut extras = part.extras.clone();
         // A call's place for what only its provider understands: the signature, which is written.
