@@ -64,12 +64,17 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
         Dialect::CohereChat => FORWARDED_TO_COHERE,
         Dialect::BedrockConverse => FORWARDED_TO_BEDROCK,
     };
-    pick(client, |name| FORWARDED.contains(&name) || own.contains(&name))
+    pick(HeaderMap::new(), client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }
+
+/// Room for the headers of an answer and for those that the gateway adds: to grow costs more than to have it.
+const ROOM: usize = 12;
 
 /// The headers of a provider's answer that a client gets back.
 pub fn returnable(answer: &HeaderMap) -> HeaderMap {
-    pick(answer, |name| RETURNED.contains(&name) || RETURNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+    let wanted =
+        |name: &str| RETURNED.contains(&name) || RETURNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    pick(HeaderMap::with_capacity(ROOM), answer, wanted)
 }
 
 /// What a provider calls the request that it answered, under whichever name: OpenAI's, Anthropic's, Amazon's, Cohere's.
@@ -91,8 +96,7 @@ pub(super) fn is_framing(name: &HeaderName) -> bool {
 }
 
 /// One pass over the few headers there are is cheaper than a lookup for each of the many that may be.
-fn pick(from: &HeaderMap, wanted: impl Fn(&str) -> bool) -> HeaderMap {
-    let mut picked = HeaderMap::new();
+fn pick(mut picked: HeaderMap, from: &HeaderMap, wanted: impl Fn(&str) -> bool) -> HeaderMap {
     for (name, value) in from.iter().filter(|(name, _)| wanted(name.as_str())) {
         picked.append(name, value.clone());
     }

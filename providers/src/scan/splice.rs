@@ -19,6 +19,9 @@ pub struct Splice {
     new: Vec<u8>,
 }
 
+/// Most bodies have no more edits than these: the model, and a field or two of the gateway's.
+const EDITS: usize = 4;
+
 #[derive(Clone, Debug)]
 struct Edit {
     place: Range<usize>,
@@ -39,7 +42,7 @@ enum Kind {
 impl Splice {
     /// Starts with no edits.
     pub fn new(body: &Bytes) -> Self {
-        Self { body: body.clone(), edits: Vec::new(), new: Vec::new() }
+        Self { body: body.clone(), edits: Vec::with_capacity(EDITS), new: Vec::new() }
     }
 
     /// Puts other bytes in the place of `range`.
