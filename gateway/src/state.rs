@@ -31,7 +31,7 @@ use crate::record::Log;
 use crate::tasks::Tasks;
 
 pub use build::{BuildError, Surroundings, state};
-pub use direct::{Brought, NotBrought};
+pub use direct::{Brought, NotBrought, Resource};
 pub use key::{KeyState, Site};
 
 /// The services of one gateway, which outlive every snapshot.
@@ -120,9 +120,9 @@ impl Engine {
 // === impl ProviderState ===
 
 impl ProviderState {
-    /// The key that a request brought, as one of this provider's; `endpoint` for the resource at Azure that it opens.
-    pub fn brought(&self, key: &SecretString, endpoint: Option<&str>) -> Result<Brought, NotBrought> {
-        self.direct.key(key, endpoint)
+    /// The key that a request brought, as one of this provider's; `resource` for the one at Azure that it opens.
+    pub fn brought(&self, key: &SecretString, resource: Option<&Resource>) -> Result<Brought, NotBrought> {
+        self.direct.key(key, resource)
     }
 
     pub fn key(&self, index: KeyIndex) -> Option<&KeyState> {

@@ -140,6 +140,19 @@ async fn a_callers_resource_at_azure_is_named_by_the_caller() {
     assert_eq!(ask_azure(&gateway, &cloud.url()).await.told().text, "Hi");
     let seen = cloud.seen().remove(0);
     assert_eq!((seen.path.as_str(), seen.header("api-key")), ("/openai/v1/chat/completions", "azure-mine"));
+    // An SDK for Azure says which version it speaks: a date stands before deployments, in their paths.
+    for (version, path) in [
+        ("2024-10-21", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"),
+        ("preview", "/openai/v1/chat/completions?api-version=preview"),
+        ("v1", "/openai/v1/chat/completions"),
+        ("a%26b=c", "/openai/deployments/gpt-4o/chat/completions?api-version=a%26b%3Dc"),
+    ] {
+        let chat =
+            Chat::openai("gpt-4o", "Hello").route(&format!("/openai/openai/v1/chat/completions?api-version={version}"));
+        let chat = chat.header("api-key", "azure-mine").header("x-bf-azure-endpoint", &cloud.url());
+        assert_eq!(gateway.ask(&chat).await.told().text, "Hi", "{version}");
+        assert_eq!(cloud.seen().pop().unwrap().path, path, "{version}");
+    }
     for (endpoint, says) in [
         ("", "x-bf-azure-endpoint is missing"),
         ("not a url", "x-bf-azure-endpoint: "),

@@ -140,7 +140,8 @@ pub struct Client {
     pub enable_governance: bool,
     /// Callers may bring a provider's key of their own in `Authorization`, `x-api-key`, `x-goog-api-key` or `api-key`; it is used
     /// instead of the configured ones, unless the request says `x-bf-direct-key: false`. A provider may then be without keys.
-    /// `x-bf-azure-endpoint` names the resource at Azure. With `enforce_auth_on_inference` a virtual key is needed beside it.
+    /// `x-bf-azure-endpoint` names the resource at Azure, `?api-version=` the version of its API. With
+    /// `enforce_auth_on_inference` a virtual key is needed beside it.
     pub allow_direct_keys: bool,
     /// Origins that browsers may call from: exact, `*`, or with `*` inside a host label. Loopback is always allowed.
     pub allowed_origins: Vec<String>,

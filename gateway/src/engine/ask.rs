@@ -53,6 +53,8 @@ pub struct Ask {
     pub body: Bytes,
     /// What the gateway reads of the body; the fault, where it is no request at all.
     pub scan: Result<Scan, Malformed>,
+    /// The version of its API that an SDK for Azure asks for (`?api-version=`).
+    pub api_version: Option<String>,
     /// The caller's `x-request-id`, or a new one.
     pub request_id: String,
 }
@@ -183,6 +185,12 @@ pub fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     values.peek()?;
     let items = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     Some(items.map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+}
+
+/// See [`Ask::api_version`].
+pub fn api_version(query: Option<&str>) -> Option<String> {
+    let mut said = url::form_urlencoded::parse(query?.as_bytes());
+    said.find(|(name, _)| name == "api-version").map(|(_, version)| version.into_owned())
 }
 
 pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {

@@ -11,13 +11,13 @@ use super::ask::{self, Ask};
 use super::names;
 use super::plan::Plan;
 use super::refusal::Refusal;
-use crate::state::{Brought, KeyState, NotBrought, ProviderState, State};
+use crate::state::{Brought, KeyState, NotBrought, ProviderState, Resource, State};
 
 /// A provider's key that came with a request, and the resource at Azure that it opens.
 #[derive(Debug)]
 pub struct OwnKey {
     key: SecretString,
-    azure_endpoint: Option<String>,
+    resource: Option<Resource>,
 }
 
 /// See the module.
@@ -40,8 +40,10 @@ impl OwnKey {
             return None;
         }
         let key = ask::credentials(&ask.headers).brought(&state.keyring)?.into();
-        let azure_endpoint = ask::text(&ask.headers, &names::AZURE_ENDPOINT).filter(|url| !url.is_empty());
-        Some(Self { key, azure_endpoint: azure_endpoint.map(str::to_owned) })
+        let endpoint = ask::text(&ask.headers, &names::AZURE_ENDPOINT).filter(|url| !url.is_empty());
+        let resource =
+            |endpoint: &str| Resource { endpoint: endpoint.to_owned(), api_version: ask.api_version.clone() };
+        Some(Self { key, resource: endpoint.map(resource) })
     }
 
     /// As a key of this target; `None` for fallbacks to other providers, whose key it is not.
@@ -50,7 +52,7 @@ impl OwnKey {
         if plan.targets.first().is_none_or(|primary| primary.provider != target.provider) {
             return Ok(None);
         }
-        upstream.brought(&own.key, own.azure_endpoint.as_deref()).map(Some).map_err(|why| refused(&why))
+        upstream.brought(&own.key, own.resource.as_ref()).map(Some).map_err(|why| refused(&why))
     }
 
     /// It is the caller's own, so that the caller has to hear what is wrong with it; but not in words that may quote it.

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use super::routes::{Route, Serves};
 use super::{body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::{Arrival, Ask, Link};
+use crate::engine::ask::{Arrival, Ask, Link, api_version};
 use crate::engine::explain::explain;
 use crate::engine::{Admitted, admit, serve};
 use crate::state::Engine;
@@ -36,6 +36,7 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
         Err(refusal) => return error::unread(admitted.refuse(&refusal, dialect), &head, body, cap).await,
     };
     let framing = framing(dialect, head.uri.query());
+    let api_version = api_version(head.uri.query());
     let (body, scan) = route.read(whole);
     let explains = route.serves == Serves::Explain;
     let dialect = if explains { spoken(dialect, &body) } else { dialect };
@@ -43,7 +44,8 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     let Route { default_provider, with_tools, .. } = route;
     let request_id = arrival.request_id;
     let headers = head.headers;
-    let ask = Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, request_id };
+    let ask =
+        Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, api_version, request_id };
     if explains {
         return respond(explain(engine, admitted, ask));
     }

@@ -17,7 +17,7 @@ use super::chat::{self, respond};
 use super::routes::Route;
 use super::{body, error};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::{Arrival, Ask, Link};
+use crate::engine::ask::{Arrival, Ask, Link, api_version};
 use crate::engine::order::{self, Paper};
 use crate::engine::refusal::Refusal;
 use crate::engine::upload::Upload;
@@ -48,7 +48,7 @@ pub async fn answer(
         let reply = match upload.head(route.named.is_some()).await {
             Ok(form) => {
                 let scan = scan_of(&form, route.named.as_deref());
-                let ask = asked(endpoint, &route, head.headers.clone(), (Bytes::new(), Ok(scan)), &arrival);
+                let ask = asked(endpoint, &route, &head, (Bytes::new(), Ok(scan)), &arrival);
                 let paper = Paper::Form(upload.clone(), content_type.clone());
                 Box::pin(order::serve(engine, admitted, ask, paper)).await
             }
@@ -60,7 +60,7 @@ pub async fn answer(
         Ok(whole) => whole,
         Err(refusal) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
     };
-    let ask = asked(endpoint, &route, head.headers.clone(), route.read(whole), &arrival);
+    let ask = asked(endpoint, &route, &head, route.read(whole), &arrival);
     if endpoint == Endpoint::Completions && admitted.state.text_over_chat {
         return chat::served(engine, admitted, Arc::new(ask)).await;
     }
@@ -104,13 +104,23 @@ pub async fn pass(
 fn asked(
     endpoint: Endpoint,
     route: &Route,
-    headers: HeaderMap,
+    head: &Parts,
     (body, scan): (Bytes, Result<Scan, Malformed>),
     arrival: &Arrival<'_>,
 ) -> Ask {
     let Route { dialect, default_provider, .. } = *route;
-    let (framing, request_id) = (dialect.framing(), arrival.request_id.clone());
-    Ask { endpoint, dialect, framing, default_provider, with_tools: false, headers, body, scan, request_id }
+    Ask {
+        endpoint,
+        dialect,
+        framing: dialect.framing(),
+        default_provider,
+        with_tools: false,
+        headers: head.headers.clone(),
+        body,
+        scan,
+        api_version: api_version(head.uri.query()),
+        request_id: arrival.request_id.clone(),
+    }
 }
 
 /// A body that is read as far as its provider takes it.

@@ -18,7 +18,7 @@ use bifrost_providers::transport::TransportError;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-pub(super) use self::cloud::{ENDPOINT, resource};
+pub(super) use self::cloud::{ENDPOINT, VERSION, address_of, azure_version};
 use self::providers::{key_rules, provider_state};
 use super::State;
 use crate::config::{self, Settings};

@@ -12,7 +12,7 @@ use bifrost_providers::family::Family;
 use bifrost_providers::provider::{Provider, ProviderError, ProviderSettings};
 use secrecy::SecretString;
 
-use super::build::{ENDPOINT, resource};
+use super::build::{ENDPOINT, VERSION, address_of, azure_version};
 use super::key::{Home, KeyState};
 
 /// The id and name of such a key in records and metrics.
@@ -32,7 +32,16 @@ pub(super) struct Direct {
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     pub(super) usual: ProviderSettings,
+    /// For versions of the API that are dates.
+    pub(super) dated: ProviderSettings,
     pub(super) families: Vec<(Family, ProviderSettings)>,
+}
+
+/// A resource at Azure that a caller names, and the version of the API that its SDK speaks (`?api-version=`).
+#[derive(Clone, Debug)]
+pub struct Resource {
+    pub endpoint: String,
+    pub api_version: Option<String>,
 }
 
 /// A key that one request brought, as if it were the provider's only one.
@@ -56,9 +65,9 @@ pub enum NotBrought {
 // === impl Direct ===
 
 impl Direct {
-    pub(super) fn key(&self, key: &SecretString, endpoint: Option<&str>) -> Result<Brought, NotBrought> {
-        let home = match (endpoint, &self.azure, &self.home) {
-            (Some(endpoint), Some(azure), _) => azure.at(endpoint).map_err(NotBrought::Endpoint)?,
+    pub(super) fn key(&self, key: &SecretString, resource: Option<&Resource>) -> Result<Brought, NotBrought> {
+        let home = match (resource, &self.azure, &self.home) {
+            (Some(resource), Some(azure), _) => azure.at(resource).map_err(NotBrought::Endpoint)?,
             (_, _, Some(home)) => home.clone(),
             (_, _, None) => return Err(NotBrought::Nowhere),
         };
@@ -82,13 +91,16 @@ impl Direct {
 // === impl Elsewhere ===
 
 impl Elsewhere {
-    fn at(&self, endpoint: &str) -> Result<Home, ProviderError> {
+    fn at(&self, resource: &Resource) -> Result<Home, ProviderError> {
+        let (dated, version) = azure_version(resource.api_version.as_deref());
         let provider = |settings: &ProviderSettings| {
             let mut settings = settings.clone();
-            settings.places.push((ENDPOINT, resource(endpoint).to_owned()));
+            settings.places.push((ENDPOINT, address_of(&resource.endpoint).to_owned()));
+            settings.places.push((VERSION, version.clone()));
             Provider::new(settings).map(Arc::new)
         };
+        let usual = if dated { &self.dated } else { &self.usual };
         let families = self.families.iter().map(|(family, settings)| Ok((*family, provider(settings)?)));
-        Ok(Home { usual: provider(&self.usual)?, families: families.collect::<Result<_, ProviderError>>()? })
+        Ok(Home { usual: provider(usual)?, families: families.collect::<Result<_, ProviderError>>()? })
     }
 }

@@ -12,6 +12,9 @@ use crate::config::{
 /// The place of a cloud's address in its row.
 pub(in crate::state) const ENDPOINT: &str = "endpoint";
 
+/// The place of the version of Azure's API in a row, as a query.
+pub(in crate::state) const VERSION: &str = "version";
+
 /// Where a key's requests go; for an alias, with what it says beside its key.
 pub(super) fn site(settings: &ProviderSettings, key: &KeySettings, alias: Option<&AliasSettings>) -> Site {
     match &key.cloud {
@@ -84,23 +87,23 @@ pub(super) fn asks_metadata(key: &KeySettings) -> bool {
 /// The API without versions has the deployment for a model; older versions have it in the path.
 fn azure_site(settings: &ProviderSettings, azure: &AzureSettings, alias: Option<&AliasSettings>) -> Site {
     let own = alias.and_then(|alias| alias.endpoint.as_ref()).or(azure.endpoint.as_ref());
-    let endpoint = own.or(settings.base_url.as_ref()).map(|endpoint| resource(endpoint)).unwrap_or_default();
+    let endpoint = own.or(settings.base_url.as_ref()).map(|endpoint| address_of(endpoint)).unwrap_or_default();
     let version = alias.and_then(|alias| alias.api_version.as_ref()).or(azure.api_version.as_ref());
-    let (dated, query) = match version.map(String::as_str) {
+    let (dated, query) = azure_version(version.map(String::as_str));
+    Site { url: None, places: vec![(ENDPOINT, endpoint.to_owned()), (VERSION, query)], dated }
+}
+
+/// Is the version a date, and the query that names it?
+pub(in crate::state) fn azure_version(version: Option<&str>) -> (bool, String) {
+    match version {
         None | Some("v1" | "latest") => (false, String::new()),
         Some("preview") => (false, "?api-version=preview".to_owned()),
         Some(date) => (true, format!("?api-version={}", escaped(date))),
-    };
-    Site { url: None, places: vec![(ENDPOINT, endpoint.to_owned()), ("version", query)], dated }
-}
-
-/// A resource that a caller will name, by the API without versions.
-pub(super) fn anywhere_at_azure() -> Site {
-    Site { url: None, places: vec![("version", String::new())], dated: false }
+    }
 }
 
 /// The address of a resource as such: the portal shows it with the API's own path behind it.
-pub(in crate::state) fn resource(endpoint: &str) -> &str {
+pub(in crate::state) fn address_of(endpoint: &str) -> &str {
     let endpoint = endpoint.trim_end_matches('/');
     ["/openai/v1", "/openai", "/anthropic"].iter().find_map(|path| endpoint.strip_suffix(path)).unwrap_or(endpoint)
 }
@@ -133,7 +136,7 @@ mod tests {
         for endpoint in
             ["https://r.openai.azure.com", "https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"]
         {
-            assert_eq!(resource(endpoint), "https://r.openai.azure.com");
+            assert_eq!(address_of(endpoint), "https://r.openai.azure.com");
         }
     }
 

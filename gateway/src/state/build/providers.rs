@@ -179,11 +179,12 @@ impl Maker<'_> {
         let private_ok = self.settings.allow_private_network;
         let allowed = move |ip: IpAddr| address::allowed(ip, private_ok) && (private_ok || !ip.is_loopback());
         let transport = Arc::new(transport(self.settings, self.shards, allowed)?);
-        let site = cloud::anywhere_at_azure();
-        let settings =
-            |family| ProviderSettings { transport: transport.clone(), ..self.provider_settings(&site, family) };
-        let families = self.families().map(|family| (family, settings(Some(family)))).collect();
-        Ok(Elsewhere { usual: settings(None), families })
+        let settings = |family, dated| {
+            let site = Site { dated, ..Site::default() };
+            ProviderSettings { transport: transport.clone(), ..self.provider_settings(&site, family) }
+        };
+        let families = self.families().map(|family| (family, settings(Some(family), false))).collect();
+        Ok(Elsewhere { usual: settings(None, false), dated: settings(None, true), families })
     }
 
     fn families(&self) -> impl Iterator<Item = Family> + use<> {
