@@ -156,7 +156,6 @@ pub fn encode_reply(reply: &ChatReply, annex: Option<&str>, losses: &mut Losses)
         encode_usage(sheet.key("usage"), usage);
     }
     let mut rest = reply.extras.clone();
-    rest.remove("object");
     if let Some(fingerprint) = rest.remove(FINGERPRINT) {
         sheet.raw(FINGERPRINT, fingerprint.get());
     }

@@ -73,9 +73,7 @@ impl Writer {
 
     fn lose(&mut self, extras: &Extras, pointer: &str) {
         let mut rest = extras.clone();
-        for key in [FINGERPRINT, "object"] {
-            rest.remove(key);
-        }
+        rest.remove(FINGERPRINT);
         self.losses.fields(&rest, pointer, TEXT_ONLY);
     }
 

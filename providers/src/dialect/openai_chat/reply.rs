@@ -38,6 +38,12 @@ const ALSO: [(&str, FinishReason); 3] = [
     ("max_tokens", FinishReason::Length),
 ];
 
+/// What a body of OpenAI's is: a word of the shape, which means nothing elsewhere.
+pub(super) const OBJECT: &str = "object";
+
+/// What [`OBJECT`] says of a reply.
+pub(super) const COMPLETION: &str = "\"chat.completion\"";
+
 /// The field of a message that lists its sources.
 pub(super) const ANNOTATIONS: &str = "annotations";
 
@@ -55,7 +61,7 @@ pub(super) fn decode_reply(body: &[u8]) -> Result<ChatReply, Malformed> {
         return Err(Malformed { pointer: pointer.into(), expected: expected.into() });
     };
     if let Some(object) = &reply.object {
-        extras.push("object", wire::quoted(&Text::from_plain(object.as_str())));
+        extras.remember(OBJECT, wire::quoted(&Text::from_plain(object.as_str())));
     }
     if let Some(error) = reply.error {
         extras.push("error", error.to_owned());
@@ -211,8 +217,9 @@ pub(super) fn encode_reply(reply: &ChatReply, annex: Option<&str>, losses: &mut 
     if !own || !reply.id.is_empty() {
         sheet.text("id", &reply.id);
     }
-    if !own {
-        sheet.raw("object", "\"chat.completion\"");
+    let object = if own { reply.extras.recall(OBJECT).map(RawValue::get) } else { Some(COMPLETION) };
+    if let Some(object) = object {
+        sheet.raw(OBJECT, object);
     }
     // SDKs demand a time; the gateway sets one where the provider gave none.
     sheet.optional_number("created", reply.created.or((!own).then_some(0)));

@@ -12,7 +12,7 @@ use super::calls::Calls;
 use super::content::decode_part;
 use super::error::decode_stream_error;
 use super::message::{REASONING, decode_detail};
-use super::reply::{decode_usage, finish};
+use super::reply::{COMPLETION, OBJECT, decode_usage, finish};
 use super::wire::{self, object};
 use crate::chat::{Extras, Part, PartKind, Raw};
 use crate::dialect::Frame;
@@ -159,9 +159,9 @@ impl Reader {
         head.id = chunk.id.filter(|id| !id.is_empty()).unwrap_or_else(|| take(&mut head.id));
         head.model = chunk.model.filter(|model| !model.is_empty()).unwrap_or_else(|| take(&mut head.model));
         head.created = chunk.created.or(head.created);
-        if chunk.object.is_some() && head.extras.find("object").is_none() {
+        if chunk.object.is_some() && head.extras.recall(OBJECT).is_none() {
             // What the chunks add up to.
-            head.extras.push("object", json::raw("\"chat.completion\"".into()));
+            head.extras.remember(OBJECT, json::raw(COMPLETION.into()));
         }
     }
 

@@ -20,9 +20,6 @@ use crate::{ChatEvent, Dialect, Losses, Text};
 /// Fields that OpenAI and OpenRouter repeat in every chunk.
 const REPEATED: [&str; 3] = ["system_fingerprint", "service_tier", "provider"];
 
-/// Fields of `Start` that are the writer's own to say.
-const NOT_OURS: [&str; 1] = ["object"];
-
 /// Fields of a choice that its finish chunk already has.
 const CHOICE_FIELDS: [&str; 4] = ["index", "delta", "message", "finish_reason"];
 
@@ -107,7 +104,7 @@ impl Writer {
                 object.raw(key, value.get());
             }
         }
-        for (key, value) in start.extras.iter().filter(|(key, _)| !REPEATED.contains(key) && !NOT_OURS.contains(key)) {
+        for (key, value) in start.extras.iter().filter(|(key, _)| !REPEATED.contains(key)) {
             if self.own {
                 self.pending.push(key, value.to_owned());
             }

@@ -294,11 +294,10 @@ impl Outline<'_> {
         sheet.end();
     }
 
-    /// Fields of the reply that are no echo. Chat says which kind of object it is, and has the tier that served it.
+    /// Fields of the reply that are no echo. Chat has the tier that served it too.
     fn telling(&self, crossing: &Crossing<'_>) -> Extras {
         let mut telling = self.extras.clone();
         if crossing.is_sibling() {
-            telling.remove("object");
             telling.remove(TIER);
         }
         telling
