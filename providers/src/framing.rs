@@ -126,16 +126,15 @@ impl Splitter {
 /// there are providers that forget the line, and their last event is the one that says the usage. Whether it is all there is
 /// told by its data, which every dialect has in JSON.
 fn ended(event: Event) -> Option<Event> {
-    if event.raw.iter().all(u8::is_ascii_whitespace) {
-        // The rest of a line end whose first half ended the event before.
-        return Some(event);
-    }
     let data = &event.frame.data;
     let is_whole = data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
-    is_whole.then(|| {
+    if is_whole {
         let missing: &[u8] = if event.raw.ends_with(b"\n") { b"\n" } else { b"\n\n" };
-        Event { raw: [&event.raw, missing].concat().into(), frame: event.frame }
-    })
+        return Some(Event { raw: [&event.raw, missing].concat().into(), frame: event.frame });
+    }
+    // In front may stand the rest of a line end whose first half ended the event before.
+    let blank = event.raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    (blank > 0).then(|| Event { raw: event.raw.slice(..blank), frame: Frame::default() })
 }
 
 impl Iterator for Splitter {
@@ -181,14 +180,16 @@ mod tests {
 
     #[test]
     fn a_line_end_that_came_in_halves_stays_whole() {
-        let mut splitter = Framing::Sse.splitter(1 << 20);
-        let mut raw = Vec::new();
-        for byte in b"data: {}\r\n\r\n" {
-            splitter.push(Bytes::copy_from_slice(&[*byte]));
-            raw.extend(splitter.by_ref().flat_map(|event| event.unwrap().raw));
+        for cut_short in ["", "data: {"] {
+            let mut splitter = Framing::Sse.splitter(1 << 20);
+            let mut raw = Vec::new();
+            for byte in format!("data: {{}}\r\n\r\n{cut_short}").bytes() {
+                splitter.push(Bytes::copy_from_slice(&[byte]));
+                raw.extend(splitter.by_ref().flat_map(|event| event.unwrap().raw));
+            }
+            raw.extend(splitter.finish().into_iter().flat_map(|event| event.unwrap().raw));
+            assert_eq!(raw, b"data: {}\r\n\r\n", "and then {cut_short:?}");
         }
-        raw.extend(splitter.finish().into_iter().flat_map(|event| event.unwrap().raw));
-        assert_eq!(raw, b"data: {}\r\n\r\n");
     }
 
     #[test]
