@@ -869,3 +869,11 @@ proptest::proptest! {
         CODEC.decode_error(StatusCode::OK, &damaged);
     }
 }
+
+#[test]
+fn an_item_of_a_kind_that_is_no_word_is_refused_with_its_place() {
+    let reply = |kind: Value| response(&json!([{"type": kind, "x": 1}])).to_string();
+    assert!(CODEC.decode_reply(reply(json!("of_tomorrow")).as_bytes()).is_ok());
+    let fault = CODEC.decode_reply(reply(json!([{"type": "output_text"}])).as_bytes()).unwrap_err();
+    assert_eq!(fault.pointer, "/output/0/type");
+}

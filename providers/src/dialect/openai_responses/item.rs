@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::content::{self, Side};
 use super::spelling::{self, IN, MESSAGE, Mark, is_made, made_id, sendable, split};
-use super::wire::{CallWire, Crossing, MessageWire, OWN, ReasoningItemWire, need, tag};
+use super::wire::{CallWire, Crossing, MessageWire, OWN, ReasoningItemWire, Tag, need, tag};
 use crate::chat::{Extras, Part, PartKind, SPELLING, ToolCall};
 use crate::dialect::openai_chat::message::{EXTRA_CONTENT, encode_thought_signature, thought_signature};
 use crate::json::{self, Array, Sheet, decode_at, fields, object};
@@ -29,6 +29,8 @@ pub(super) fn decode(raw: &RawValue, pointer: &str) -> Result<Vec<Part>, Malform
         "function_call" | "custom_tool_call" => Ok(vec![decode_call(raw, pointer)?]),
         _ => {
             let _object: json::AnyObject<'_> = decode_at(raw, pointer)?;
+            // An item may be of a kind that is not known here, but not of one that is no word.
+            let _kind: Tag<'_> = decode_at(raw, pointer)?;
             Ok(vec![foreign(raw)])
         }
     }
