@@ -68,12 +68,15 @@ const MAX_PARTS: usize = 256;
 const LINE_BREAK: &[u8] = b"\r\n";
 const BLANK_LINE: &[u8] = b"\r\n\r\n";
 
-/// The boundary that a `content-type` names; `None` where it is no form.
+/// Does a `content-type` announce a form?
+pub fn is_form(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// The boundary that a form's `content-type` names; `None` where there is none, or no form.
 pub fn boundary(content_type: &str) -> Option<&str> {
-    let (essence, parameters) = content_type.split_once(';')?;
-    if !essence.trim().eq_ignore_ascii_case("multipart/form-data") {
-        return None;
-    }
+    let (_, parameters) = content_type.split_once(';').filter(|_| is_form(content_type))?;
     let value = parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))

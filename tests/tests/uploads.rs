@@ -256,6 +256,20 @@ async fn what_is_wrong_with_a_form_is_the_clients_fault_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn a_form_that_names_no_boundary_is_told_so() {
+    let provider = Provider::start();
+    let gateway = gateway(&provider).await;
+    for content_type in ["multipart/form-data", "Multipart/Form-Data; charset=utf-8", "multipart/form-data; boundary="]
+    {
+        let mut client = Sender::open(gateway.address(), TRANSCRIPTIONS, ("content-type", content_type), Some(3)).await;
+        client.send("abc").await;
+        let (status, told) = client.answer().await;
+        let message = told["error"]["message"].as_str().or_fail("a message");
+        assert!(status == 400 && message.contains("boundary"), "{content_type}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_client_is_no_slow_provider() {
     let provider = Provider::start();
     let hurry = json!({"providers": {"openai": {"network_config": {"default_request_timeout_in_seconds": 1}}}});

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bifrost_providers::Malformed;
 use bifrost_providers::endpoint::Endpoint;
-use bifrost_providers::multipart::{Form, boundary};
+use bifrost_providers::multipart::{Form, boundary, is_form};
 use bifrost_providers::scan::{Field, Named, Scan};
 use bytes::Bytes;
 use http::request::Parts;
@@ -39,7 +39,11 @@ pub async fn answer(
         Ok(admitted) => admitted,
         Err(reply) => return error::unread(*reply, &head, body, engine.state().max_body_bytes).await,
     };
-    if let Some((content_type, boundary)) = form_type(&head.headers) {
+    let form = match form_type(&head.headers) {
+        Ok(form) => form,
+        Err(refusal) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
+    };
+    if let Some((content_type, boundary)) = form {
         let upload = match upload(&admitted, &head, body, Some(boundary)) {
             Ok(upload) => upload,
             Err((refusal, body)) => return unreadable(admitted, &refusal, &arrival, &head, body).await,
@@ -161,10 +165,18 @@ async fn told(reply: Reply, upload: &Upload, head: &Parts, cap: usize) -> Respon
     }
 }
 
-/// The content type of a form, and its boundary.
-fn form_type(headers: &HeaderMap) -> Option<(&HeaderValue, &str)> {
-    let content_type = headers.get(header::CONTENT_TYPE)?;
-    Some((content_type, boundary(content_type.to_str().ok()?)?))
+/// The content type of a form, and its boundary; nothing where the body is none.
+fn form_type(headers: &HeaderMap) -> Result<Option<(&HeaderValue, &str)>, Refusal> {
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
+    let text = content_type.to_str().unwrap_or_default();
+    match boundary(text) {
+        Some(boundary) => Ok(Some((content_type, boundary))),
+        None if is_form(text) => Err(Refusal::Malformed(Malformed {
+            pointer: String::new(),
+            expected: "the boundary of the form in content-type: multipart/form-data; boundary=..".into(),
+        })),
+        None => Ok(None),
+    }
 }
 
 /// What a form says, as a body would say it. The model's field is empty: forms have their own way of changing it.
