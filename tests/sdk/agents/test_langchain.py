@@ -1,11 +1,10 @@
 """LangChain's OpenAI client, below the prefix that its users are told of, over chat completions and Responses."""
 
-import json
-
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from script import call
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-small"]
@@ -15,10 +14,6 @@ MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-
 def book_table(table: int) -> str:
     """Books a table."""
     return f"Table {table} is yours."
-
-
-def call(name, **arguments):
-    return f"[call: {name} {json.dumps(arguments)}]"
 
 
 def invoke(model, messages, stream):

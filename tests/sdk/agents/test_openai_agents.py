@@ -1,7 +1,6 @@
 """OpenAI's agent framework, over Responses and over chat completions, with tools of its own beside the gateway's."""
 
 import asyncio
-import json
 
 import pytest
 from agents import (
@@ -14,6 +13,7 @@ from agents import (
     set_tracing_disabled,
 )
 from openai import AsyncOpenAI
+from script import call
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-small"]
@@ -24,10 +24,6 @@ set_tracing_disabled(True)
 def book_table(table: int) -> str:
     """Books a table."""
     return f"Table {table} is yours."
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
 
 
 def run(world, kind, model, script, stream):

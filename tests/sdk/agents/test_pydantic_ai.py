@@ -1,11 +1,10 @@
 """pydantic-ai, below the prefix that its users are told of, over chat completions and Responses."""
 
-import json
-
 import pytest
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
+from script import call
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-small"]
@@ -14,10 +13,6 @@ MODELS = ["openai/scripted-small", "anthropic/scripted-small", "gemini/scripted-
 def book_table(table: int) -> str:
     """Books a table."""
     return f"Table {table} is yours."
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
 
 
 @pytest.mark.parametrize("model", MODELS)

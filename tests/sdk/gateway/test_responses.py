@@ -5,6 +5,7 @@ import json
 import openai
 import pytest
 from clients import openai_client
+from script import call
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = [f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")]
@@ -17,10 +18,6 @@ BOOK = {
     "parameters": {"type": "object", "properties": {"table": {"type": "integer"}}, "required": ["table"]},
     "strict": False,
 }
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
 
 
 def ask(oai, stream, **request):

@@ -6,6 +6,7 @@ import anthropic
 import openai
 import pytest
 from clients import anthropic_client, openai_client
+from script import call
 from talk import ANTHROPIC, EVERY_WAY, OPENAI, named, request, results, speaks_openai, user
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
@@ -18,10 +19,6 @@ DONE = {True: "stop", False: "end_turn"}
 PENDING = {True: "tool_calls", False: "tool_use"}
 every_way = pytest.mark.parametrize(("way", "provider"), EVERY_WAY, ids=named)
 each_provider = pytest.mark.parametrize("provider", ["openai", "anthropic"])
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
 
 
 def read_note(world):

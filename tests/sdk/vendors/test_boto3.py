@@ -9,6 +9,7 @@ import boto3
 import pytest
 from botocore import UNSIGNED, exceptions
 from botocore.config import Config
+from script import call, note
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 PROVIDERS = ["openai", "anthropic", "gemini", "cohere", "bedrock"]
@@ -43,14 +44,6 @@ def client(world):
 
 def user(*blocks):
     return [{"role": "user", "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}]
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
-
-
-def note(world):
-    return call("files-read_text_file", path=f"{world.files}/note.txt")
 
 
 def whole(client, **request):

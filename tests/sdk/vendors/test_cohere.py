@@ -6,6 +6,7 @@ import json
 
 import cohere
 import pytest
+from script import call, note
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 PROVIDERS = ["openai", "anthropic", "gemini", "bedrock", "cohere"]
@@ -31,14 +32,6 @@ def client(world):
 
 def user(content):
     return [{"role": "user", "content": content}]
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
-
-
-def note(world):
-    return call("files-read_text_file", path=f"{world.files}/note.txt")
 
 
 def whole(client, **request):

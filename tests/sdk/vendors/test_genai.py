@@ -1,11 +1,11 @@
 """Google's SDK, at the gateway's `/genai`, with every provider behind it. It asks below `/v1`; the major before it asked below `/v1beta`."""
 
 import asyncio
-import json
 
 import pytest
 from google import genai
 from google.genai import errors, types
+from script import call
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = [f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")]
@@ -16,10 +16,6 @@ each_model = pytest.mark.parametrize("model", MODELS)
 def client(world, request):
     options = types.HttpOptions(base_url=f"{world.gateway}/genai", api_version=request.param, timeout=40_000)
     return genai.Client(api_key="vk-all", http_options=options)
-
-
-def call(tool, **arguments):
-    return f"[call: {tool} {json.dumps(arguments)}]"
 
 
 def book_table(table: int) -> str:
