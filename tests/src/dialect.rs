@@ -64,8 +64,10 @@ pub(crate) trait Dialect: Sync {
     fn must_call(&self) -> Value;
     /// The result of a call.
     fn result(&self, call: &Call, text: &str) -> Value;
-    /// The messages that bring results.
-    fn results(&self, results: Vec<Value>) -> Vec<Value>;
+    /// The messages that bring results: each is one, where the dialect does not put them together.
+    fn results(&self, results: Vec<Value>) -> Vec<Value> {
+        results
+    }
 
     // === Listening ===
 

@@ -40,10 +40,6 @@ impl Dialect for Cohere {
         json!({"role": "tool", "tool_call_id": call.id, "content": [document]})
     }
 
-    fn results(&self, results: Vec<Value>) -> Vec<Value> {
-        results
-    }
-
     fn whole(&self, reply: &Value) -> Told {
         assert!(reply["id"].as_str().is_some_and(|id| !id.is_empty()), "{reply}");
         told(&reply["message"], &reply["finish_reason"], &reply["usage"])

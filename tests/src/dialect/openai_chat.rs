@@ -45,10 +45,6 @@ impl Dialect for OpenAiChat {
         json!({"role": "tool", "tool_call_id": call.id, "content": text})
     }
 
-    fn results(&self, results: Vec<Value>) -> Vec<Value> {
-        results
-    }
-
     fn whole(&self, reply: &Value) -> Told {
         whole(reply)
     }

@@ -45,10 +45,6 @@ impl Dialect for Responses {
         json!({"type": "function_call_output", "call_id": call.id, "output": text})
     }
 
-    fn results(&self, results: Vec<Value>) -> Vec<Value> {
-        results
-    }
-
     fn whole(&self, reply: &Value) -> Told {
         whole(reply)
     }
