@@ -3,18 +3,18 @@
 
 #[path = "support/fold.rs"]
 mod fold;
+#[path = "support/scripted.rs"]
+mod scripted;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bifrost_fixtures::{Style, Upstream};
 use bifrost_providers::auth::{AuthScheme, AwsKeys, Credential};
 use bifrost_providers::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolResult};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
-use bifrost_providers::provider::{Outgoing, Provider, ProviderSettings, failure_of};
-use bifrost_providers::transport::{Timeouts, Transport, TransportSettings};
-use bifrost_providers::{ChatReply, ChatRequest, Dialect, Failure, Losses, catalog};
+use bifrost_providers::provider::{Outgoing, Provider, failure_of};
+use bifrost_providers::{ChatReply, ChatRequest, Dialect, Failure, Losses};
 use bytes::Bytes;
 use fold::fold;
 use http::HeaderMap;
@@ -33,33 +33,8 @@ struct World {
 impl World {
     async fn start() -> Self {
         let upstream = Upstream::start(Style::Bedrock).await.unwrap();
-        let transport = Transport::new(&TransportSettings {
-            connect_timeout: Duration::from_secs(5),
-            pool_idle: Duration::from_secs(5),
-            max_idle_per_host: 4,
-            http2_only: false,
-            ca_cert_pem: None,
-            insecure_skip_verify: false,
-            address_allowed: Arc::new(|ip| ip.is_loopback()),
-            proxy: None,
-            shards: 1,
-        });
-        let provider = Provider::new(ProviderSettings {
-            name: "bedrock".into(),
-            row: *catalog::row("bedrock").unwrap(),
-            base_url: Some(upstream.url()),
-            places: vec![],
-            extra_headers: vec![],
-            path_overrides: vec![],
-            keyless: false,
-            timeouts: Timeouts {
-                first_byte: Duration::from_secs(10),
-                idle: Duration::from_secs(10),
-                total: Some(Duration::from_secs(10)),
-            },
-            transport: Arc::new(transport.unwrap()),
-        });
-        Self { upstream, provider: provider.unwrap() }
+        let provider = scripted::provider("bedrock", &upstream);
+        Self { upstream, provider }
     }
 
     async fn ask(&self, request: &ChatRequest, credential: &Credential) -> Result<ChatReply, Box<Failure>> {

@@ -3,9 +3,10 @@
 
 #[path = "support/fold.rs"]
 mod fold;
+#[path = "support/scripted.rs"]
+mod scripted;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bifrost_fixtures::{Style, Upstream};
 use bifrost_providers::auth::{AuthScheme, Credential};
@@ -13,10 +14,10 @@ use bifrost_providers::chat::{ContentForm, Extras, Message, Part, PartKind, Role
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::mapped::{Shape, shape};
-use bifrost_providers::provider::{Outgoing, Provider, ProviderSettings, failure_of};
+use bifrost_providers::provider::{Outgoing, Provider, failure_of};
 use bifrost_providers::reply::FinishReason;
-use bifrost_providers::transport::{Answer, Timeouts, Transport, TransportSettings};
-use bifrost_providers::{ChatReply, ChatRequest, Dialect, Failure, Losses, catalog};
+use bifrost_providers::transport::Answer;
+use bifrost_providers::{ChatReply, ChatRequest, Dialect, Failure, Losses};
 use bytes::Bytes;
 use fold::fold;
 use http::HeaderMap;
@@ -24,7 +25,6 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 const COHERE: Dialect = Dialect::CohereChat;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A scripted Cohere, and our way to it.
 struct World {
@@ -35,29 +35,8 @@ struct World {
 impl World {
     async fn start() -> Self {
         let upstream = Upstream::start(Style::Cohere).await.unwrap();
-        let transport = Transport::new(&TransportSettings {
-            connect_timeout: PATIENCE,
-            pool_idle: PATIENCE,
-            max_idle_per_host: 4,
-            http2_only: false,
-            ca_cert_pem: None,
-            insecure_skip_verify: false,
-            address_allowed: Arc::new(|ip| ip.is_loopback()),
-            proxy: None,
-            shards: 1,
-        });
-        let provider = Provider::new(ProviderSettings {
-            name: "cohere".into(),
-            row: *catalog::row("cohere").unwrap(),
-            base_url: Some(upstream.url()),
-            places: vec![],
-            extra_headers: vec![],
-            path_overrides: vec![],
-            keyless: false,
-            timeouts: Timeouts { first_byte: PATIENCE, idle: PATIENCE, total: Some(PATIENCE) },
-            transport: Arc::new(transport.unwrap()),
-        });
-        Self { _upstream: upstream, provider: provider.unwrap() }
+        let provider = scripted::provider("cohere", &upstream);
+        Self { _upstream: upstream, provider }
     }
 
     async fn send(&self, endpoint: Endpoint, stream: bool, body: Vec<u8>) -> Result<Answer, Box<Failure>> {
