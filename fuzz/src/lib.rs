@@ -3,11 +3,4 @@
 use bifrost_providers::Dialect;
 
 /// The first byte of an input, modulo six, is a place in this list; seeds begin with the digit.
-pub const DIALECTS: [Dialect; 6] = [
-    Dialect::OpenAiChat,
-    Dialect::OpenAiResponses,
-    Dialect::AnthropicMessages,
-    Dialect::Gemini,
-    Dialect::BedrockConverse,
-    Dialect::CohereChat,
-];
+pub const DIALECTS: [Dialect; 6] = Dialect::ALL;

@@ -39,6 +39,16 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Every one there is.
+    pub const ALL: [Self; 6] = [
+        Self::OpenAiChat,
+        Self::OpenAiResponses,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::BedrockConverse,
+        Self::CohereChat,
+    ];
+
     /// The codec that speaks it.
     pub fn codec(self) -> &'static dyn Codec {
         match self {

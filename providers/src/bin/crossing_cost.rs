@@ -12,15 +12,6 @@ use bifrost_providers::event::{Delta, unfold};
 use bifrost_providers::{ChatEvent, ChatReply, ChatRequest, Dialect, Losses, Malformed, Text};
 use bytes::Bytes;
 
-const DIALECTS: [Dialect; 6] = [
-    Dialect::OpenAiChat,
-    Dialect::OpenAiResponses,
-    Dialect::AnthropicMessages,
-    Dialect::Gemini,
-    Dialect::BedrockConverse,
-    Dialect::CohereChat,
-];
-
 /// The reply's text, which a stream brings piece by piece.
 const PIECE: &str = "and the quick brown fox, ";
 const PIECES: usize = 64;
@@ -28,7 +19,7 @@ const PIECES: usize = 64;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [client, provider, part, count] = arguments.as_slice() else { return ExitCode::FAILURE };
-    let named = |name: &str| DIALECTS.into_iter().find(|dialect| dialect.name() == name);
+    let named = |name: &str| Dialect::ALL.into_iter().find(|dialect| dialect.name() == name);
     match (named(client), named(provider), count.parse()) {
         (Some(client), Some(provider), Ok(count)) if crossed(client, provider, part, count) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -4,6 +4,8 @@
 //! text stands at the top level, a user speaks first, roles alternate, every result of a turn's parallel calls stands first in
 //! *one* user turn, and what the API refuses is left out.
 
+use std::borrow::Cow;
+
 use super::piece::{Piece, pieces_of};
 use crate::chat::{Message, Part, PartKind, Role};
 use crate::{ChatRequest, Dialect, Losses, Text};
@@ -122,19 +124,30 @@ impl<'a> Turns<'a> {
 }
 
 impl<'a> Turn<'a> {
-    /// Its pieces as they are written: results first where messages were joined, as they must directly follow the calls.
-    pub(crate) fn in_order(&self) -> Vec<Piece<'a>> {
-        let is_result = |piece: &Piece<'_>| matches!(piece.part.kind, PartKind::ToolResult(_));
-        let (mut first, others): (Vec<Piece<'a>>, Vec<Piece<'a>>) =
-            self.pieces.iter().partition(|piece| self.merged && is_result(piece));
-        first.extend(others);
-        first
+    /// Its pieces as they are written, with what is written of each: results first where messages were joined, as they must directly
+    /// follow the calls. `last`: does the conversation end with this turn?
+    pub(crate) fn written(
+        &self,
+        last: bool,
+        host: Dialect,
+        crossing: &mut impl Host,
+    ) -> Vec<(Piece<'a>, Cow<'a, Part>)> {
+        let is_result = |piece: &&Piece<'a>| self.merged && matches!(piece.part.kind, PartKind::ToolResult(_));
+        let results = self.pieces.iter().filter(is_result);
+        let others = self.pieces.iter().filter(|piece| !is_result(piece));
+        let mut written: Vec<_> = results.chain(others).map(|piece| (*piece, Cow::Borrowed(piece.part))).collect();
+        if let Some((piece, part)) = written.last_mut().filter(|_| last && self.role == "assistant")
+            && let Some(trimmed) = self.trimmed(piece.part, host, crossing)
+        {
+            *part = Cow::Owned(trimmed);
+        }
+        written
     }
 
     /// Claude refuses a last assistant text that ends in whitespace. The text without it, where that is so.
-    pub(crate) fn closing(&self, part: &Part, host: Dialect, crossing: &mut impl Host) -> Option<Part> {
+    fn trimmed(&self, part: &Part, host: Dialect, crossing: &mut impl Host) -> Option<Part> {
         let PartKind::Text(text) = &part.kind else { return None };
-        if crossing.is_native() || self.role != "assistant" {
+        if crossing.is_native() {
             return None;
         }
         let plain = text.to_plain();

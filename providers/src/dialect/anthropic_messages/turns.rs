@@ -79,32 +79,24 @@ impl<'a> Conversation<'a> {
 fn write_turn(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
     let mut object = Object::new(out);
     object.str("role", turn.role);
-    let single = match turn.pieces.as_slice() {
-        [piece] if !turn.merged && turn.head.content == ContentForm::Plain => Some(piece.part),
+    let written = turn.written(last, OWN, crossing);
+    let single = match written.as_slice() {
+        [(_, part)] if !turn.merged && turn.head.content == ContentForm::Plain => plain_part(part),
         _ => None,
     };
-    if let Some(text) = single.and_then(plain_part) {
-        let closing = single.filter(|_| last).and_then(|part| turn.closing(part, OWN, crossing));
-        object.text("content", closing.as_ref().and_then(plain_part).unwrap_or(text));
+    if let Some(text) = single {
+        object.text("content", text);
     } else {
-        write_blocks(turn, last, object.key("content"), crossing);
+        let mut array = Array::new(object.key("content"));
+        for (piece, part) in &written {
+            block::encode(part, &|| piece.place(), crossing, array.item());
+        }
+        array.end();
     }
     if crossing.native {
         object.extras(&turn.head.extras);
     }
     object.end();
-}
-
-fn write_blocks(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
-    let mut array = Array::new(out);
-    let pieces = turn.in_order();
-    let count = pieces.len();
-    for (at, piece) in pieces.into_iter().enumerate() {
-        let closes = last && at.saturating_add(1) == count;
-        let closing = if closes { turn.closing(piece.part, OWN, crossing) } else { None };
-        block::encode(closing.as_ref().unwrap_or(piece.part), &|| piece.place(), crossing, array.item());
-    }
-    array.end();
 }
 
 /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.

@@ -97,12 +97,8 @@ fn write_turn(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Cro
 
 fn write_blocks(turn: &Turn<'_>, last: bool, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
     let mut array = Array::new(out);
-    let pieces = turn.in_order();
-    let count = pieces.len();
-    for (at, piece) in pieces.into_iter().enumerate() {
-        let closes = last && at.saturating_add(1) == count;
-        let closing = if closes { turn.closing(piece.part, OWN, crossing) } else { None };
-        block::encode(closing.as_ref().unwrap_or(piece.part), &|| piece.place(), crossing, &mut array);
+    for (piece, part) in turn.written(last, OWN, crossing) {
+        block::encode(&part, &|| piece.place(), crossing, &mut array);
     }
     if !crossing.native && is_bare_document(turn) {
         crossing
