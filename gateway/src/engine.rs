@@ -239,7 +239,7 @@ fn conversation_field(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::OpenAiChat | Dialect::AnthropicMessages | Dialect::CohereChat => Some("/messages"),
         Dialect::Gemini => Some("/contents"),
-        Dialect::OpenAiResponses | Dialect::BedrockConverse => None,
+        Dialect::OpenAiResponses | Dialect::BedrockConverse | Dialect::Predictions => None,
     }
 }
 

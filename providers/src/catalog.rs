@@ -48,6 +48,8 @@ pub enum Of {
     Family(Family),
     /// Keys whose `api_version` is a date.
     DatedVersion,
+    /// Keys that ask deployments (`use_deployments_endpoint`).
+    Deployments,
 }
 
 impl Row {
@@ -165,6 +167,28 @@ const VERTEX_CLAUDE: Row = Row {
     ],
     quirks: &[Quirk::AnthropicVersionInBody("vertex-2023-10-16")],
     ..VERTEX
+};
+
+/// Replicate, whose models are called `owner/name`, and versions of them `owner/name:version`
+/// (<https://replicate.com/docs/reference/http>). Of the models there are thousands, and only the official ones are called so.
+const REPLICATE: Row = Row {
+    name: "replicate",
+    dialect: Dialect::Predictions,
+    base_url: "https://api.replicate.com",
+    paths: &[(Endpoint::Models, "/v1/collections/official")],
+    key_env: &["REPLICATE_API_TOKEN"],
+    quirks: &[],
+    ..OPENAI_ALIKE
+};
+
+/// Deployments are called `owner/name` too.
+const REPLICATE_DEPLOYMENTS: Row = Row {
+    paths: &[
+        (Endpoint::Prediction, "/v1/deployments/{owned}/predictions"),
+        (Endpoint::PicturePrediction, "/v1/deployments/{owned}/predictions"),
+        (Endpoint::Models, "/v1/deployments"),
+    ],
+    ..REPLICATE
 };
 
 const ROWS: &[Row] = &[
@@ -319,6 +343,7 @@ const ROWS: &[Row] = &[
         quirks: &[],
         ..OPENAI_ALIKE
     },
+    Row { variants: &[Variant { of: Of::Deployments, row: REPLICATE_DEPLOYMENTS }], ..REPLICATE },
     // https://docs.parasail.io
     Row { name: "parasail", base_url: "https://api.parasail.io", key_env: &["PARASAIL_API_KEY"], ..OPENAI_ALIKE },
     // https://docs.ollama.com/openai

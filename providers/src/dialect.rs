@@ -9,6 +9,7 @@ pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 mod piece;
+pub mod predictions;
 pub(crate) mod raw;
 mod turns;
 
@@ -36,10 +37,12 @@ pub enum Dialect {
     CohereChat,
     /// Amazon Bedrock's Converse and `ConverseStream`.
     BedrockConverse,
+    /// Replicate's predictions, which no client speaks.
+    Predictions,
 }
 
 impl Dialect {
-    /// Every one there is.
+    /// Every one that clients speak.
     pub const ALL: [Self; 6] = [
         Self::OpenAiChat,
         Self::OpenAiResponses,
@@ -58,6 +61,7 @@ impl Dialect {
             Self::Gemini => &gemini::Gemini,
             Self::CohereChat => &cohere_chat::CohereChat,
             Self::BedrockConverse => &bedrock_converse::BedrockConverse,
+            Self::Predictions => &predictions::Predictions,
         }
     }
 
@@ -70,6 +74,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::CohereChat => "cohere_chat",
             Self::BedrockConverse => "bedrock_converse",
+            Self::Predictions => "predictions",
         }
     }
 
@@ -92,13 +97,18 @@ impl Dialect {
             Self::AnthropicMessages => anthropic_messages::holds_reasoning_of_others(body),
             Self::Gemini => gemini::holds_seals_of_others(body),
             Self::BedrockConverse => bedrock_converse::holds_reasoning_of_others(body),
-            Self::OpenAiChat | Self::CohereChat => false,
+            Self::OpenAiChat | Self::CohereChat | Self::Predictions => false,
         }
+    }
+
+    /// Have the bodies of its replies a place for the gateway's own facts (`extra_fields`)?
+    pub fn carries_annex(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiResponses)
     }
 
     /// Has it a place for reasoning that a provider sealed, so that its clients bring that back?
     pub fn carries_seals(self) -> bool {
-        self != Self::CohereChat
+        !matches!(self, Self::CohereChat | Self::Predictions)
     }
 }
 

@@ -22,6 +22,10 @@ pub enum Endpoint {
     CohereChat,
     /// Bedrock's Converse and `ConverseStream`.
     Converse,
+    /// Replicate's predictions of text.
+    Prediction,
+    /// Replicate's predictions of pictures.
+    PicturePrediction,
     /// OpenAI's text completions, the legacy ones.
     Completions,
     /// OpenAI's embeddings.
@@ -79,15 +83,18 @@ const OPENAI: &[Dialect] = &[Dialect::OpenAiChat, Dialect::OpenAiResponses];
 const GEMINI: &[Dialect] = &[Dialect::Gemini];
 const COHERE: &[Dialect] = &[Dialect::CohereChat];
 const ANTHROPIC: &[Dialect] = &[Dialect::AnthropicMessages];
+const PREDICTIONS: &[Dialect] = &[Dialect::Predictions];
 
 impl Endpoint {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::ChatCompletions,
         Self::Responses,
         Self::Messages,
         Self::GenerateContent,
         Self::CohereChat,
         Self::Converse,
+        Self::Prediction,
+        Self::PicturePrediction,
         Self::Completions,
         Self::Embeddings,
         Self::CohereEmbed,
@@ -120,6 +127,7 @@ impl Endpoint {
             Dialect::Gemini => Self::GenerateContent,
             Dialect::CohereChat => Self::CohereChat,
             Dialect::BedrockConverse => Self::Converse,
+            Dialect::Predictions => Self::Prediction,
         }
     }
 
@@ -139,7 +147,7 @@ impl Endpoint {
     }
 
     /// The usual path below a provider's base URL. `{model}` stands for the model, `{operation}` for the dialect's name of
-    /// the operation, which says whether the answer is a stream.
+    /// the operation, which says whether the answer is a stream, `{prediction}` for where Replicate has predictions of the model.
     pub fn path(self) -> &'static str {
         self.facts().path
     }
@@ -147,6 +155,7 @@ impl Endpoint {
     fn facts(self) -> Facts {
         let facts = |path, request_types, dialects| Facts { method: Method::POST, path, request_types, dialects };
         let chat = ["chat_completion", "chat_completion_stream"];
+        let pictures = ["image_generation", "image_generation_stream"];
         let (embedding, rerank, count) = (["embedding"; 2], ["rerank"; 2], ["count_tokens"; 2]);
         match self {
             // https://platform.openai.com/docs/api-reference/chat/create
@@ -161,6 +170,9 @@ impl Endpoint {
             Self::CohereChat => facts("/v2/chat", chat, COHERE),
             // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
             Self::Converse => facts("/model/{model}/{operation}", chat, &[Dialect::BedrockConverse]),
+            // https://replicate.com/docs/reference/http#models.predictions.create
+            Self::Prediction => facts("/v1/{prediction}", chat, PREDICTIONS),
+            Self::PicturePrediction => facts("/v1/{prediction}", pictures, PREDICTIONS),
             // https://platform.openai.com/docs/api-reference/completions/create
             Self::Completions => facts("/v1/completions", ["text_completion", "text_completion_stream"], OPENAI),
             // https://platform.openai.com/docs/api-reference/embeddings/create
@@ -191,9 +203,7 @@ impl Endpoint {
             Self::ElevenLabsTranscription => facts("/v1/speech-to-text", ["transcription"; 2], &[]),
             Self::Translations => facts("/v1/audio/translations", ["translation"; 2], OPENAI),
             // https://platform.openai.com/docs/api-reference/images
-            Self::ImageGenerations => {
-                facts("/v1/images/generations", ["image_generation", "image_generation_stream"], OPENAI)
-            }
+            Self::ImageGenerations => facts("/v1/images/generations", pictures, OPENAI),
             Self::ImageEdits => facts("/v1/images/edits", ["image_edit", "image_edit_stream"], OPENAI),
             Self::ImageVariations => facts("/v1/images/variations", ["image_variation"; 2], OPENAI),
             // https://platform.openai.com/docs/api-reference/moderations
@@ -211,9 +221,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chat_is_one_of_a_dialects_endpoints_and_no_path_stands_twice() {
+    fn chat_is_one_of_a_dialects_endpoints_and_no_operation_stands_twice() {
+        let place = |endpoint: Endpoint| (endpoint.path(), endpoint.request_type(false));
         for (at, endpoint) in Endpoint::ALL.into_iter().enumerate() {
-            assert!(Endpoint::ALL[..at].iter().all(|other| other.path() != endpoint.path()), "{endpoint:?}");
+            assert!(Endpoint::ALL[..at].iter().all(|other| place(*other) != place(endpoint)), "{endpoint:?}");
         }
         for dialect in [
             Dialect::OpenAiChat,

@@ -13,6 +13,7 @@ mod count;
 mod embed_cohere;
 mod embed_gemini;
 mod embed_openai;
+mod picture;
 mod rerank;
 mod subtitles;
 mod voice;
@@ -52,6 +53,7 @@ enum Kind {
     Count { from: Dialect, to: Dialect },
     Speech,
     Transcription,
+    Picture,
 }
 
 /// A request in the provider's words.
@@ -83,6 +85,7 @@ enum Asked {
     Count,
     Speech { events: bool },
     Transcript(voice::Transcript),
+    Picture,
 }
 
 /// An answer in the client's words.
@@ -139,6 +142,7 @@ pub fn own_form(asked: Endpoint) -> Option<Mapping> {
     let (endpoint, kind) = match asked {
         Endpoint::Speech => (Endpoint::ElevenLabsSpeech, Kind::Speech),
         Endpoint::Transcriptions => (Endpoint::ElevenLabsTranscription, Kind::Transcription),
+        Endpoint::ImageGenerations => (Endpoint::PicturePrediction, Kind::Picture),
         _ => return None,
     };
     Some(Mapping { endpoint, kind })
@@ -192,6 +196,7 @@ impl Mapping {
                 address = Some(Address { named: speech.voice, query: format!("output_format={}", speech.format) });
                 (speech.body, Asked::Speech { events: speech.events })
             }
+            Kind::Picture => (picture::request(body, &model, losses)?, Asked::Picture),
             Kind::Transcription => return Err(unlike("a form")),
         };
         Ok(Sent { body: vec![body.into()], memo: Memo(memo), address })
@@ -231,6 +236,9 @@ impl Mapping {
             }
             (Kind::Transcription, Asked::Transcript(wanted)) => {
                 Ok(Answered { body: wanted.reply(body)?, usage: None, content_type: wanted.content_type() })
+            }
+            (Kind::Picture, Asked::Picture) => {
+                Ok(Answered { body: picture::reply(body, losses)?, usage: None, content_type: None })
             }
             (Kind::Speech, Asked::Speech { .. }) => Err(unlike("sound")),
             _ => Err(unlike("the answer to another request")),

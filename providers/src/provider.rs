@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod headers;
+mod prediction;
 mod retry_after;
 
 pub use answer::failure_of;
@@ -20,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::auth::Credential;
 use crate::catalog::Row;
-use crate::dialect::{escaped, operation};
+use crate::dialect::{escaped, operation, predictions};
 use crate::endpoint::Endpoint;
 use crate::failure::FailureKind;
 use crate::framing::Framing;
@@ -280,7 +281,21 @@ impl Provider {
 
     /// Sends a call over this provider's connections.
     pub async fn send(&self, call: Call) -> Result<Answer, Box<Failure>> {
+        if self.row.dialect == Dialect::Predictions && call.method == Method::POST {
+            return self.predict(call).await;
+        }
         self.transport.send(call).await
+    }
+
+    /// Sends a call whose answer takes more than one.
+    async fn predict(&self, call: Call) -> Result<Answer, Box<Failure>> {
+        let place = join(&self.base, "/v1/predictions").and_then(|address| match address {
+            Address::Fixed(uri) => Ok(uri.to_string()),
+            Address::Template(template) => Err(format!("{template} has places")),
+        });
+        let place = place.map_err(|reason| Box::new(Failure::new(FailureKind::Rejected, reason)))?;
+        let events = call.headers.get(header::ACCEPT) == Some(&ACCEPT_STREAM);
+        prediction::carry(&self.transport, call, (place, events)).await
     }
 
     /// The same with a body that is still coming, in place of the call's own. Not for credentials that sign what they send.
@@ -401,6 +416,8 @@ impl Address {
         let filled = template
             .replace("{model}", &escaped(model))
             .replace("{operation}", &operation(endpoint, stream))
+            .replace("{prediction}", &predictions::place(model))
+            .replace("{owned}", &predictions::owned(model))
             .replace("{predict}", predict);
         let unaddressable = |_| {
             let message = match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {

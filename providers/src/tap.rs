@@ -20,6 +20,7 @@ mod cohere_chat;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
+mod predictions;
 mod spent;
 
 pub use spent::spent;
@@ -99,6 +100,7 @@ impl Tap {
             Dialect::Gemini => gemini::event(&event.frame, self.content, &mut self.facts),
             Dialect::CohereChat => cohere_chat::event(&event.frame, self.content, &mut self.facts),
             Dialect::BedrockConverse => bedrock_converse::event(&event.frame, self.content, &mut self.facts),
+            Dialect::Predictions => predictions::event(&event.frame, self.content, &mut self.facts),
         };
         match seen {
             Seen::Content | Seen::Finish => self.content = true,
@@ -155,6 +157,7 @@ pub fn whole(dialect: Dialect, body: &[u8]) -> Whole {
         Dialect::Gemini => gemini::whole(text),
         Dialect::CohereChat => cohere_chat::whole(text),
         Dialect::BedrockConverse => bedrock_converse::whole(text),
+        Dialect::Predictions => predictions::whole(text),
     });
     read.unwrap_or_else(|| Whole { error: Some(unreadable(dialect, body)), ..Whole::default() })
 }

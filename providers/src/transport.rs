@@ -16,13 +16,14 @@ mod proxy;
 mod tls;
 
 pub use alarm::Alarm;
-pub use body::AnswerBody;
+pub use body::{AnswerBody, Wrapping};
 pub use pour::{Clock, Live, Pace};
 pub use proxy::ProxySettings;
 
 use std::cell::Cell;
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,15 @@ use pour::Sent;
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The most that is read of an answer that nobody waits for.
+const MAX_ASIDE_BYTES: usize = 1 << 20;
+
 /// May a connection to this address be opened? Asked with the canonical address (`::ffff:10.0.0.1` arrives as `10.0.0.1`).
 pub type AddressRule = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// Starts work that nobody waits for, such as telling a provider that its answer is no longer wanted, and that a stop of the program
+/// waits for.
+pub type Background = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
 /// What one pool of connections is made with.
 #[derive(Clone)]
@@ -67,6 +75,7 @@ pub struct TransportSettings {
     pub address_allowed: AddressRule,
     /// By way of whom.
     pub proxy: Option<ProxySettings>,
+    pub background: Background,
     /// Separate pools, for programs that serve on threads with a runtime each: see [`use_shard`]. At least one.
     pub shards: usize,
 }
@@ -95,6 +104,7 @@ pub enum TransportError {
 pub struct Transport {
     clients: Vec<Client<Connector, Sent>>,
     connect_timeout: Duration,
+    background: Background,
 }
 
 /// One request, ready to go. The headers hold the credential.
@@ -136,7 +146,7 @@ impl Transport {
         let tls = tls::config(settings.ca_cert_pem.as_deref(), settings.insecure_skip_verify)?;
         let connect_timeout = settings.connect_timeout;
         let clients = (0..settings.shards.max(1)).map(|_| Self::client(settings, &tls)).collect();
-        Ok(Self { clients, connect_timeout })
+        Ok(Self { clients, connect_timeout, background: settings.background.clone() })
     }
 
     fn client(settings: &TransportSettings, tls: &rustls::ClientConfig) -> Client<Connector, Sent> {
@@ -183,6 +193,20 @@ impl Transport {
             Err(_) => return Err(fault::timed_out(&peer, timer, limit)),
         };
         answer_of(response, peer, timeouts, started)
+    }
+
+    /// Sends a request whose answer nobody waits for. Without effect where no runtime is left to send it.
+    pub fn send_aside(self: &Arc<Self>, call: Call) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let transport = self.clone();
+        (self.background)(Box::pin(async move {
+            if let Ok(answer) = transport.send(call).await {
+                // Read to its end, so that the connection can be used again.
+                _ = answer.body.collect(MAX_ASIDE_BYTES).await;
+            }
+        }));
     }
 }
 

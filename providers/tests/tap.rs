@@ -67,6 +67,7 @@ fn expected(dialect: Dialect, reports: &[Value]) -> Option<Counts> {
             let billed = |key: &str| latest(&format!("/billed_units/{key}")).unwrap_or(0);
             (billed("input_tokens"), billed("output_tokens"), None, None, latest("/tokens/reasoning_tokens"))
         }
+        Dialect::Predictions => return None,
         Dialect::BedrockConverse => {
             let (read, write) = (latest("/cacheReadInputTokens"), latest("/cacheWriteInputTokens"));
             let input = latest("/inputTokens").unwrap_or(0) + read.unwrap_or(0) + write.unwrap_or(0);

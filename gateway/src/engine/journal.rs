@@ -38,6 +38,7 @@ pub fn has_calls(dialect: Dialect, body: &[u8]) -> bool {
         Dialect::BedrockConverse => &[r#""toolUse""#],
         // Google reads either spelling of a field.
         Dialect::Gemini => &[r#""functionCall""#, r#""function_call""#],
+        Dialect::Predictions => &[],
     };
     words.iter().any(|word| memchr::memmem::find(body, word.as_bytes()).is_some())
 }

@@ -97,24 +97,26 @@ async fn fetch(name: &Arc<str>, provider: &ProviderState) -> Result<Vec<Model>, 
     }
     let body = answer.body.collect(MAX_LIST_BYTES).await.map_err(|failure| failure.to_string())?;
     let list: Value = serde_json::from_slice(&body).map_err(|fault| fault.to_string())?;
-    // Google's lists are called `models`, as Cohere's is, and, in its cloud, `publisherModels`; Amazon's `modelSummaries`.
-    let named = ["data", "models", "publisherModels", "modelSummaries"].iter().find_map(|name| list.get(name));
+    // Google's lists are called `models`, as Cohere's is, and, in its cloud, `publisherModels`; Amazon's `modelSummaries`; that of
+    // Replicate's deployments `results`.
+    let named =
+        ["data", "models", "publisherModels", "modelSummaries", "results"].iter().find_map(|name| list.get(name));
     let entries = named.and_then(Value::as_array).or_else(|| list.as_array());
     let entries = entries.ok_or("the answer holds no list of models")?;
     Ok(entries.iter().filter_map(|entry| model(name, entry)).collect())
 }
 
 /// One entry; what has no id is not a model. Google's is a resource name, `models/<id>` or `publishers/google/models/<id>`,
-/// Cohere's is the name itself, Amazon's is called `modelId`, that of `ElevenLabs` `model_id`.
+/// Cohere's is the name itself, Amazon's is called `modelId`, that of `ElevenLabs` `model_id`; Replicate's stands behind its owner.
 fn model(provider: &Arc<str>, entry: &Value) -> Option<Model> {
     let raw = entry.as_object()?.clone();
     let id = if let Some(id) = ["id", "modelId", "model_id"].iter().find_map(|name| raw.get(*name)) {
-        id.as_str()?
+        id.as_str()?.to_owned()
     } else {
         let name = raw.get("name")?.as_str()?;
-        name.rsplit_once("models/").map_or(name, |(_, id)| id)
+        let name = name.rsplit_once("models/").map_or(name, |(_, id)| id);
+        raw.get("owner").and_then(Value::as_str).map_or(name.to_owned(), |owner| format!("{owner}/{name}"))
     };
-    let id = id.to_owned();
     Some(Model { provider: provider.clone(), id, raw })
 }
 

@@ -211,18 +211,16 @@ fn terminator(dialect: Dialect) -> &'static [u8] {
         Dialect::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
         // The end of the body is the end; the last event of Responses is the response itself, for which nothing stands, and the
         // last of Bedrock what it cost, which nobody but the provider knows.
-        Dialect::OpenAiResponses | Dialect::Gemini | Dialect::BedrockConverse => b"",
+        Dialect::OpenAiResponses | Dialect::Gemini | Dialect::BedrockConverse | Dialect::Predictions => b"",
     }
 }
 
 /// A whole reply, as it came but for `extra_fields` where the dialect has them.
 pub fn whole(dialect: Dialect, body: Bytes, losses: &Losses, grant: &Grant) -> Bytes {
-    match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            with_annex(&body, |out| annex::write(out, grant, losses, None))
-        }
-        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat | Dialect::BedrockConverse => body,
+    if !dialect.carries_annex() {
+        return body;
     }
+    with_annex(&body, |out| annex::write(out, grant, losses, None))
 }
 
 /// The same JSON object (or event around one) with `extra_fields` as its last field, which `annex` writes.

@@ -101,13 +101,11 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     let draft = talk.plan.ask.encode(reply, metrics.as_deref(), &mut losses);
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
-    let body = match talk.plan.ask.dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            super::relay::with_annex(&Bytes::from(draft), |out| out.extend_from_slice(annex.as_bytes()))
-        }
-        Dialect::AnthropicMessages | Dialect::Gemini | Dialect::CohereChat | Dialect::BedrockConverse => {
-            Bytes::from(draft)
-        }
+    let draft = Bytes::from(draft);
+    let body = if talk.plan.ask.dialect.carries_annex() {
+        super::relay::with_annex(&draft, |out| out.extend_from_slice(annex.as_bytes()))
+    } else {
+        draft
     };
     let mut headers = served.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -34,7 +34,7 @@ async fn merged(engine: &Engine, dialect: Dialect, head: &Parts) -> Result<Respo
     let models = all(&state, only).await;
     let visible = models.iter().filter(|model| may_use(principal.as_deref(), model));
     let body = match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => openai(visible),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Predictions => openai(visible),
         Dialect::AnthropicMessages => anthropic(visible),
         Dialect::Gemini => gemini(visible),
         Dialect::CohereChat => cohere(visible),

@@ -19,7 +19,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 pub(super) use self::cloud::{ENDPOINT, VERSION, address_of, azure_version};
-use self::providers::{key_rules, provider_state};
+use self::providers::{Ground, key_rules, provider_state};
 use super::State;
 use crate::config::{self, Settings};
 use crate::engine::agent::Limits;
@@ -65,12 +65,14 @@ pub struct Surroundings {
 /// Builds the snapshot and starts the tool servers.
 pub fn state(settings: &Settings, surroundings: Surroundings) -> Result<State, BuildError> {
     let now = Instant::now();
+    let tasks = surroundings.tasks.clone();
+    let ground = Ground { shards: surroundings.shards, background: Arc::new(move |work| tasks.spawn(work)) };
     let mut providers = HashMap::new();
     let mut known = Known::default();
     for provider in &settings.providers {
         let name: Arc<str> = provider.name.as_str().into();
         known.insert(name.clone(), &key_rules(provider));
-        let state = provider_state(&name, provider, &settings.client, (now, surroundings.shards))?;
+        let state = provider_state(&name, provider, &settings.client, (now, &ground))?;
         providers.insert(name, state);
     }
     Ok(State {

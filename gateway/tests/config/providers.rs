@@ -39,6 +39,7 @@ fn heading(of: Of) -> String {
     match of {
         Of::Family(family) => format!("For models of the family `{}`:", family.name()),
         Of::DatedVersion => "For keys whose `api_version` is a date:".to_owned(),
+        Of::Deployments => "For keys with `use_deployments_endpoint`:".to_owned(),
     }
 }
 

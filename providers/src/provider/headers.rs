@@ -63,6 +63,7 @@ pub fn forwardable(client: &HeaderMap, upstream: Dialect) -> HeaderMap {
         Dialect::Gemini => FORWARDED_TO_GEMINI,
         Dialect::CohereChat => FORWARDED_TO_COHERE,
         Dialect::BedrockConverse => FORWARDED_TO_BEDROCK,
+        Dialect::Predictions => &[],
     };
     pick(HeaderMap::new(), client, |name| FORWARDED.contains(&name) || own.contains(&name))
 }

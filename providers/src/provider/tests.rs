@@ -23,6 +23,7 @@ fn settings(row: &str) -> ProviderSettings {
         insecure_skip_verify: true,
         address_allowed: Arc::new(|_| true),
         proxy: None,
+        background: Arc::new(drop),
         shards: 1,
     });
     ProviderSettings {

@@ -23,6 +23,21 @@ pub struct AnswerBody {
     incoming: Option<Incoming>,
     peer: Authority,
     watch: Watch,
+    wrapping: Option<Box<Wrapping>>,
+}
+
+/// Is shown every piece of a body, and says whether that was the last.
+type Lookout = Box<dyn FnMut(&Bytes) -> bool + Send>;
+
+/// What is put around the bytes of a body, and lives as long as it does.
+#[derive(Default)]
+pub struct Wrapping {
+    /// Comes first.
+    pub ahead: Option<Bytes>,
+    /// Not every server ends a body when there is nothing left to say.
+    pub is_last: Option<Lookout>,
+    /// Comes last, once it is known; nothing where it fails.
+    pub behind: Option<Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>>,
 }
 
 /// The idle and the total timer on one [`Alarm`], which is made at the first silence and armed again only after it rang, so
@@ -50,7 +65,21 @@ impl AnswerBody {
     pub(super) fn new(incoming: Incoming, peer: Authority, timeouts: Timeouts, started: Instant) -> Self {
         let total = timeouts.total.map(|limit| Deadline::after(started, limit));
         let watch = Watch { idle: timeouts.idle, total, quiet_since: None, alarm: None };
-        Self { incoming: Some(incoming), peer, watch }
+        Self { incoming: Some(incoming), peer, watch, wrapping: None }
+    }
+
+    /// A body with this around it. Dropping the body drops what is behind it, whether it came to that or not.
+    #[must_use]
+    pub fn wrapped(mut self, wrapping: Wrapping) -> Self {
+        self.wrapping = Some(Box::new(wrapping));
+        self
+    }
+
+    /// A body that is all here.
+    pub(crate) fn here(whole: Bytes, peer: Authority, idle: Duration) -> Self {
+        let watch = Watch { idle, total: None, quiet_since: None, alarm: None };
+        let wrapping = Wrapping { ahead: Some(whole), ..Wrapping::default() };
+        Self { incoming: None, peer, watch, wrapping: Some(Box::new(wrapping)) }
     }
 
     /// The whole body, if it is at most `cap` bytes long; otherwise an `Unreadable` failure that names the cap.
@@ -72,8 +101,27 @@ impl AnswerBody {
         Ok(whole.freeze())
     }
 
+    /// Gives the connection up behind the last piece.
+    fn show(&mut self, frame: &Frame<Bytes>) {
+        let Some(is_last) = self.wrapping.as_mut().and_then(|wrapping| wrapping.is_last.as_mut()) else { return };
+        if frame.data_ref().is_some_and(is_last) {
+            self.incoming = None;
+        }
+    }
+
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Box<Failure>>>> {
+        let Some(behind) = self.wrapping.as_mut().and_then(|wrapping| wrapping.behind.as_mut()) else {
+            return Poll::Ready(None);
+        };
+        let last = std::task::ready!(behind.as_mut().poll(cx));
+        self.incoming = None;
+        self.wrapping = None;
+        Poll::Ready(last.map(|last| Ok(Frame::data(last))))
+    }
+
     fn fail(&mut self, failure: Box<Failure>) -> Poll<Option<Result<Frame<Bytes>, Box<Failure>>>> {
         self.incoming = None;
+        self.wrapping = None;
         Poll::Ready(Some(Err(failure)))
     }
 }
@@ -83,15 +131,21 @@ impl Body for AnswerBody {
     type Error = Box<Failure>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Box<Failure>>>> {
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        if let Some(ahead) = self.wrapping.as_mut().and_then(|wrapping| wrapping.ahead.take()) {
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        let Some(incoming) = self.incoming.as_mut() else { return self.poll_behind(cx) };
         let rung = match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => return self.poll_behind(cx),
             Poll::Ready(Some(Err(error))) => {
                 let failure = fault::of_body(&error, &self.peer);
                 return self.fail(failure);
             }
             Poll::Ready(Some(Ok(frame))) => match self.watch.progress() {
-                None => return Poll::Ready(Some(Ok(frame))),
+                None => {
+                    self.show(&frame);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 rung => rung,
             },
             Poll::Pending => self.watch.poll_silence(cx),
@@ -106,11 +160,14 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.wrapping.is_none() && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        match &self.incoming {
+            Some(incoming) if self.wrapping.is_none() => incoming.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
 
@@ -151,6 +208,12 @@ impl Watch {
             Some(total) if total.at < idle.at => (Timer::Total, total),
             _ => (Timer::Idle, idle),
         }
+    }
+}
+
+impl fmt::Debug for Wrapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wrapping").field("ahead", &self.ahead).finish_non_exhaustive()
     }
 }
 

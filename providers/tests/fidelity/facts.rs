@@ -71,7 +71,7 @@ fn asks_for_logprobs(dialect: Dialect, body: &Value) -> bool {
             .as_array()
             .is_some_and(|list| list.iter().any(|word| word == "message.output_text.logprobs")),
         Dialect::Gemini => body["generationConfig"]["responseLogprobs"] == true,
-        Dialect::AnthropicMessages | Dialect::BedrockConverse => false,
+        Dialect::AnthropicMessages | Dialect::BedrockConverse | Dialect::Predictions => false,
     }
 }
 

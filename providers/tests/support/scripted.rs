@@ -21,6 +21,7 @@ pub(crate) fn provider(row: &str, upstream: &Upstream) -> Provider {
         insecure_skip_verify: false,
         address_allowed: Arc::new(|ip| ip.is_loopback()),
         proxy: None,
+        background: Arc::new(drop),
         shards: 1,
     });
     let settings = ProviderSettings {

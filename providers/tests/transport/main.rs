@@ -36,6 +36,7 @@ fn settings() -> TransportSettings {
         insecure_skip_verify: false,
         address_allowed: Arc::new(|ip| ip.is_loopback()),
         proxy: None,
+        background: Arc::new(drop),
         shards: 1,
     }
 }

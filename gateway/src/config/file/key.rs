@@ -53,7 +53,6 @@ pub struct Key {
     #[schemars(extend("x-no-effect" = true))]
     pub bedrock_mantle_key_config: Option<Opaque>,
     /// Replicate: deployments.
-    #[schemars(extend("x-no-effect" = true))]
     pub replicate_key_config: Option<ReplicateKey>,
 }
 
@@ -100,8 +99,7 @@ pub struct AliasObject {
     pub force_single_region: Option<bool>,
     /// Bedrock: the inference profile to ask, by its ARN.
     pub inference_profile_arn: Option<Reference>,
-    /// Replicate: call a deployment.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Replicate: call a deployment, or a model, whatever the key says.
     pub use_deployments_endpoint: Option<bool>,
 }
 

@@ -121,6 +121,7 @@ impl Resolver<'_> {
                 ("project_number", alias.project_number.is_some(), "vertex"),
                 ("endpoint", alias.endpoint.is_some(), "azure"),
                 ("api_version", alias.api_version.is_some(), "azure"),
+                ("use_deployments_endpoint", alias.use_deployments_endpoint.is_some(), "replicate"),
             ];
             for (field, ..) in fields.iter().filter(|(_, is_said, owner)| *is_said && *owner != home.kind) {
                 let written = self.written(&push(&push(at, name), field));
@@ -144,6 +145,7 @@ impl Resolver<'_> {
             project: project.or(number),
             endpoint: text("endpoint", &alias.endpoint),
             api_version: text("api_version", &alias.api_version),
+            deployments: alias.use_deployments_endpoint,
         };
         if let Some(endpoint) = &settings.endpoint {
             self.url(&push(at, "endpoint"), endpoint);
@@ -185,6 +187,10 @@ impl Resolver<'_> {
                 let bedrock = key.bedrock_key_config.as_ref().unwrap_or(&none);
                 let has_value = key.value.is_some();
                 Some(Cloud::Bedrock(self.bedrock(&block("bedrock_key_config"), home, (bedrock, has_value))))
+            }
+            "replicate" => {
+                let deployments = key.replicate_key_config.as_ref().is_some_and(|block| block.use_deployments_endpoint);
+                Some(Cloud::Replicate { deployments })
             }
             _ => None,
         }

@@ -48,6 +48,8 @@ pub struct AliasSettings {
     pub endpoint: Option<String>,
     /// Azure.
     pub api_version: Option<String>,
+    /// Replicate: is it a deployment, whatever the key says?
+    pub deployments: Option<bool>,
 }
 
 /// An account on a cloud.
@@ -59,6 +61,8 @@ pub enum Cloud {
     Vertex(VertexSettings),
     /// An identity at AWS.
     Bedrock(BedrockSettings),
+    /// An account at Replicate. `deployments`: its own deployments are asked, rather than models.
+    Replicate { deployments: bool },
 }
 
 /// A resource of Azure `OpenAI` or Foundry.

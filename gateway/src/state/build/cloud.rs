@@ -1,7 +1,7 @@
 //! What a key's account on a cloud says of where its requests go, and how it lets itself in.
 
 use bifrost_providers::auth::{AwsKeys, AwsRole, BadCredential, Credential, Entra, Grant};
-use bifrost_providers::catalog::Row;
+use bifrost_providers::catalog::{Of, Row};
 
 use super::providers::Site;
 use crate::config::{
@@ -21,6 +21,10 @@ pub(super) fn site(settings: &ProviderSettings, key: &KeySettings, alias: Option
         None => Site { url: key.url.clone(), ..Site::default() },
         Some(Cloud::Azure(azure)) => azure_site(settings, azure, alias),
         Some(Cloud::Vertex(vertex)) => vertex_site(settings, vertex, alias),
+        Some(Cloud::Replicate { deployments }) => {
+            let asked = alias.and_then(|alias| alias.deployments).unwrap_or(*deployments);
+            Site { of: asked.then_some(Of::Deployments), ..Site::default() }
+        }
         Some(Cloud::Bedrock(bedrock)) => {
             let region = bedrock.region.as_ref().map(|region| ("region", escaped(region)));
             Site { places: region.into_iter().collect(), ..Site::default() }
@@ -90,7 +94,8 @@ fn azure_site(settings: &ProviderSettings, azure: &AzureSettings, alias: Option<
     let endpoint = own.or(settings.base_url.as_ref()).map(|endpoint| address_of(endpoint)).unwrap_or_default();
     let version = alias.and_then(|alias| alias.api_version.as_ref()).or(azure.api_version.as_ref());
     let (dated, query) = azure_version(version.map(String::as_str));
-    Site { url: None, places: vec![(ENDPOINT, endpoint.to_owned()), (VERSION, query)], dated }
+    let of = dated.then_some(Of::DatedVersion);
+    Site { url: None, places: vec![(ENDPOINT, endpoint.to_owned()), (VERSION, query)], of }
 }
 
 /// Is the version a date, and the query that names it?
@@ -119,7 +124,7 @@ fn vertex_site(settings: &ProviderSettings, vertex: &VertexSettings, alias: Opti
     });
     let endpoint = endpoint.trim_end_matches('/').to_owned();
     let places = vec![(ENDPOINT, endpoint), ("region", escaped(region)), ("project", escaped(project))];
-    Site { url: None, places, dated: false }
+    Site { places, ..Site::default() }
 }
 
 /// As a piece of a path or of a host.
@@ -154,7 +159,7 @@ mod tests {
             let settings = AzureSettings { endpoint, api_version: version.map(str::to_owned), entra: None };
             let site = azure_site(&provider(Some("http://elsewhere")), &settings, None);
             assert_eq!(site.places[0].1, "https://r.openai.azure.com");
-            (site.dated, site.places[1].1.clone())
+            (site.of.is_some(), site.places[1].1.clone())
         };
         assert_eq!(azure(None), (false, String::new()));
         assert_eq!(azure(Some("v1")), (false, String::new()));

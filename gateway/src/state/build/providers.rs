@@ -11,7 +11,7 @@ use bifrost_providers::catalog::{self, Of, Row};
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::family::Family;
 use bifrost_providers::provider::{Provider, ProviderSettings};
-use bifrost_providers::transport::{ProxySettings, Timeouts, Transport, TransportSettings};
+use bifrost_providers::transport::{Background, ProxySettings, Timeouts, Transport, TransportSettings};
 use moka::sync::Cache;
 use secrecy::ExposeSecret as _;
 
@@ -31,12 +31,12 @@ pub(super) fn provider_state(
     name: &Arc<str>,
     settings: &config::ProviderSettings,
     client: &config::ClientSettings,
-    (now, shards): (Instant, usize),
+    (now, ground): (Instant, &Ground),
 ) -> Result<ProviderState, BuildError> {
     let row = row(settings)?;
     let private_ok = settings.allow_private_network;
-    let transport = Arc::new(transport(settings, shards, move |ip| address::allowed(ip, private_ok))?);
-    let mut maker = Maker { settings, row, transport: &transport, shards, made: Vec::new() };
+    let transport = Arc::new(transport(settings, ground, move |ip| address::allowed(ip, private_ok))?);
+    let mut maker = Maker { settings, row, transport: &transport, ground, made: Vec::new() };
     let mut key_states = settings.keys.iter().map(|key| maker.key(key)).collect::<Result<Vec<_>, _>>()?;
     if key_states.is_empty() && settings.keyless {
         key_states.push(maker.keyless()?);
@@ -59,12 +59,18 @@ pub(super) fn provider_state(
     })
 }
 
+/// What all connections stand on.
+pub(super) struct Ground {
+    pub(super) shards: usize,
+    pub(super) background: Background,
+}
+
 /// Makes the keys of one provider.
 pub(super) struct Maker<'a> {
     pub(super) settings: &'a config::ProviderSettings,
     row: Row,
     transport: &'a Arc<Transport>,
-    shards: usize,
+    ground: &'a Ground,
     /// Keys with the same address share what is made of it.
     made: Vec<(Site, Option<Family>, Arc<Provider>)>,
 }
@@ -76,8 +82,8 @@ pub(super) struct Site {
     pub(super) url: Option<String>,
     /// What stands in braces in the row.
     pub(super) places: Vec<(&'static str, String)>,
-    /// The row's variant for API versions that are dates.
-    pub(super) dated: bool,
+    /// Which of the row's variants, besides those of families.
+    pub(super) of: Option<Of>,
 }
 
 impl Site {
@@ -116,7 +122,7 @@ impl Maker<'_> {
             return Ok(cloud::held(key, &self.row).map_err(bad)?.map(Access::Held));
         };
         let transport = if cloud::asks_metadata(key) {
-            Arc::new(transport(self.settings, self.shards, address::metadata)?)
+            Arc::new(transport(self.settings, self.ground, address::metadata)?)
         } else {
             self.transport.clone()
         };
@@ -143,7 +149,7 @@ impl Maker<'_> {
 
     fn provider_settings(&self, site: &Site, family: Option<Family>) -> ProviderSettings {
         let Self { settings, row, transport, .. } = *self;
-        let of = family.map(Of::Family).or(site.dated.then_some(Of::DatedVersion));
+        let of = family.map(Of::Family).or(site.of);
         let timeouts = settings.timeouts;
         ProviderSettings {
             name: settings.name.clone(),
@@ -178,19 +184,19 @@ impl Maker<'_> {
     fn elsewhere(&self) -> Result<Elsewhere, BuildError> {
         let private_ok = self.settings.allow_private_network;
         let allowed = move |ip: IpAddr| address::allowed(ip, private_ok) && (private_ok || !ip.is_loopback());
-        let transport = Arc::new(transport(self.settings, self.shards, allowed)?);
-        let settings = |family, dated| {
-            let site = Site { dated, ..Site::default() };
+        let transport = Arc::new(transport(self.settings, self.ground, allowed)?);
+        let settings = |family, of| {
+            let site = Site { of, ..Site::default() };
             ProviderSettings { transport: transport.clone(), ..self.provider_settings(&site, family) }
         };
-        let families = self.families().map(|family| (family, settings(Some(family), false))).collect();
-        Ok(Elsewhere { usual: settings(None, false), dated: settings(None, true), families })
+        let families = self.families().map(|family| (family, settings(Some(family), None))).collect();
+        Ok(Elsewhere { usual: settings(None, None), dated: settings(None, Some(Of::DatedVersion)), families })
     }
 
     fn families(&self) -> impl Iterator<Item = Family> + use<> {
         self.row.variants.iter().filter_map(|variant| match variant.of {
             Of::Family(family) => Some(family),
-            Of::DatedVersion => None,
+            Of::DatedVersion | Of::Deployments => None,
         })
     }
 }
@@ -239,7 +245,7 @@ fn row(settings: &config::ProviderSettings) -> Result<Row, BuildError> {
 
 fn transport(
     settings: &config::ProviderSettings,
-    shards: usize,
+    ground: &Ground,
     allowed: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
 ) -> Result<Transport, BuildError> {
     Transport::new(&TransportSettings {
@@ -257,7 +263,8 @@ fn transport(
             except: proxy.except.clone(),
             address_allowed: Arc::new(|ip| address::allowed(ip, true)),
         }),
-        shards,
+        background: ground.background.clone(),
+        shards: ground.shards,
     })
     .map_err(|source| BuildError::Transport { provider: settings.name.clone(), source })
 }
