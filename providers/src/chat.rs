@@ -320,10 +320,3 @@ pub struct Reasoning {
     /// What else stood in the dialect's own object(s).
     pub extras: Extras,
 }
-
-impl Reasoning {
-    /// Where the effort stands in a body of OpenAI's chat.
-    pub(crate) fn effort_place(&self) -> &'static str {
-        if self.nested { "/reasoning/effort" } else { "/reasoning_effort" }
-    }
-}

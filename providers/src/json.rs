@@ -152,6 +152,34 @@ pub(crate) fn pick<'a, const N: usize>(object: &'a str, names: [&str; N]) -> Opt
     read.is_ok_and(|is_object| is_object).then_some(picked)
 }
 
+/// The value at a JSON pointer (RFC 6901), as it is written.
+pub(crate) fn find<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
+    pointer.split('/').skip(1).try_fold(json.trim_ascii_start(), |within, segment| {
+        let wanted = segment.replace("~1", "/").replace("~0", "~");
+        let (mut found, mut at) = (None, 0_usize);
+        let read = Reader::new(within).by(|reader| {
+            if within.starts_with('[') {
+                return reader.array(|reader| {
+                    let element = reader.raw()?;
+                    if wanted.parse() == Ok(at) {
+                        found = Some(element);
+                    }
+                    at += 1;
+                    Ok(())
+                });
+            }
+            reader.object(|reader, key| {
+                let value = reader.raw()?;
+                if found.is_none() && key == wanted {
+                    found = Some(value);
+                }
+                Ok(())
+            })
+        });
+        read.ok().and(found)
+    })
+}
+
 /// A count of tokens as it is written: whole, never negative. Servers have been seen to send floats, which are rounded down,
 /// and negative numbers, which are zero; anything else says nothing.
 pub(crate) fn count(number: &str) -> Option<u64> {

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use crate::Dialect;
 use crate::chat::Extras;
 use crate::dialect::raw::pointer_key;
+use crate::json::{find, utf8};
 
 /// Where fields of the canonical model stand in a dialect's bodies: rows of a place in the model and the place there. The first row
-/// whose place is the beginning of a pointer counts, `*` is any one segment, and what follows is kept. Fields that stand where the
-/// model has them need no row.
+/// whose place is the beginning of a pointer counts, or of several spellings that a body may have, the one that is in it; `*` is any
+/// one segment, and what follows is kept. Fields that stand where the model has them need no row.
 pub type Places = &'static [(&'static str, &'static str)];
 
 /// One thing that the target dialect cannot say.
@@ -58,6 +59,20 @@ impl Losses {
         self
     }
 
+    /// The same for the body of a request that is here: a place that is not in it is told as the nearest one around it that is.
+    #[must_use]
+    pub fn in_the_body(mut self, source: Dialect, body: &[u8]) -> Self {
+        let Some(body) = utf8(body) else { return self.in_a_body_of(source) };
+        let places = source.codec().places();
+        for loss in &mut self.0 {
+            let spelt = places.iter().filter_map(|(model, own)| moved(&loss.pointer, model, own));
+            let candidates: Vec<String> = spelt.chain([loss.pointer.clone()]).collect();
+            let there = candidates.iter().find(|place| find(body, place).is_some()).cloned();
+            loss.pointer = there.unwrap_or_else(|| around(body, candidates.first().unwrap_or(&loss.pointer)));
+        }
+        self
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
         self.0.iter()
     }
@@ -69,6 +84,16 @@ impl Losses {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The innermost value of the body that such a place would be in.
+fn around(body: &str, place: &str) -> String {
+    let mut place = place;
+    while find(body, place).is_none() {
+        let Some((outer, _)) = place.rsplit_once('/') else { break };
+        place = outer;
+    }
+    place.to_owned()
 }
 
 /// The pointer with its beginning `model` said as `own`, if it begins so. The stars of `own` stand for the last segments that those of
@@ -102,6 +127,29 @@ fn moved(pointer: &str, model: &str, own: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_one_that_the_body_has() {
+        let places = |source: Dialect, body: &str, pointer: &str| {
+            let mut losses = Losses::default();
+            losses.push(pointer, "x");
+            losses.in_the_body(source, body.as_bytes()).iter().map(|loss| loss.pointer.clone()).collect::<Vec<_>>()
+        };
+        let body = r#"{"a/b":[1,{"c~":2}],"reasoning":{"effort":"low"},"messages":[{"content":null}]}"#;
+        for (pointer, told) in [
+            ("/a~1b/1/c~0", "/a~1b/1/c~0"),
+            ("/a~1b/2", "/a~1b"),
+            ("/a~1b/1/d/e", "/a~1b/1"),
+            ("/reasoning_effort", "/reasoning/effort"),
+            ("/messages/0/content/3", "/messages/0/content"),
+            ("/tools/0", ""),
+        ] {
+            assert_eq!(places(Dialect::OpenAiChat, body, pointer), [told], "{pointer}");
+        }
+        let flat = r#"{"reasoning_effort":"low"}"#;
+        assert_eq!(places(Dialect::OpenAiChat, flat, "/reasoning_effort"), ["/reasoning_effort"]);
+        assert_eq!(places(Dialect::OpenAiChat, "no JSON", "/x"), [""]);
+    }
 
     #[test]
     fn a_place_is_told_in_the_words_of_another_body() {

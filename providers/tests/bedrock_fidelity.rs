@@ -163,7 +163,7 @@ fn bdk_tool_config_required_when_history_has_tools() {
     let names: Vec<&Value> =
         body["toolConfig"]["tools"].as_array().unwrap().iter().map(|tool| &tool["toolSpec"]["name"]).collect();
     assert_eq!(names, ["f", "g"]);
-    assert_eq!(losses, ["/tools"]);
+    assert_eq!(losses, ["/messages/1"]);
     let results: Vec<&Value> = body["messages"][2]["content"]
         .as_array()
         .unwrap()

@@ -212,7 +212,7 @@ impl Plan {
         quirk::apply(site.provider.quirks(site.dialect), &mut chat, &mut lost);
         let body = site.dialect.codec().encode_request(&chat, &mut lost);
         let mut losses = self.noted.clone();
-        losses.extend(lost.in_a_body_of(chat.source));
+        losses.extend(lost.in_the_body(chat.source, &self.ask.body));
         let body = site.provider.enveloped(Bytes::from(body), site.model);
         Ok(Prepared { lane, body, losses, hide_usage: false })
     }

@@ -90,6 +90,7 @@ fn every_row_makes_a_provider_with_its_documented_urls() {
             "cohere" => "https://api.cohere.com/v2/chat",
             "bedrock" => "https://bedrock-runtime.us-east5.amazonaws.com/model/m/converse",
             "elevenlabs" => "https://api.elevenlabs.io/v1/text-to-speech/m/stream",
+            "replicate" => "https://api.replicate.com/v1/models/m/predictions",
             "groq" => "https://api.groq.com/openai/v1/chat/completions",
             "mistral" => "https://api.mistral.ai/v1/chat/completions",
             "openrouter" => "https://openrouter.ai/api/v1/chat/completions",

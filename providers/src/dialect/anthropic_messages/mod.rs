@@ -37,6 +37,10 @@ const PLACES: Places = &[
     ("/messages/*/content/*/name", "/messages/*/content/*/title"),
     ("/parallel_tool_calls", "/tool_choice/disable_parallel_tool_use"),
     ("/response_format", "/output_config/format"),
+    ("/reasoning_effort", "/output_config/effort"),
+    ("/stop", "/stop_sequences"),
+    ("/user", "/metadata/user_id"),
+    ("/system/content/*", "/system/*"),
     ("/choices/*/message/content", "/content"),
     ("/usage/cache_write", "/usage/cache_creation_input_tokens"),
 ];

@@ -215,8 +215,11 @@ impl<'a> Offer<'a> {
                 self.former.push(&call.name);
             }
         }
-        if !self.former.is_empty() {
-            crossing.losses.push("/tools", "tools of earlier calls are named again: bedrock_converse demands it");
+        let has_calls = |message: &&Message| calls(std::slice::from_ref(*message)).next().is_some();
+        if let Some(first) = messages.iter().find(has_calls) {
+            crossing
+                .losses
+                .push(first.pointer.clone(), "tools of earlier calls are named again: bedrock_converse demands it");
         }
     }
 

@@ -25,7 +25,10 @@ use crate::{ChatReply, ChatRequest, Codec, Failure, Losses, Malformed};
 const PLACES: Places = &[
     ("/messages/*/content/*/name", "/messages/*/content/*/file/filename"),
     ("/tools/*/strict", "/tools/*/function/strict"),
+    ("/messages/*/content/*/detail", "/messages/*/content/*/image_url/detail"),
     ("/thinking/budget_tokens", "/reasoning/max_tokens"),
+    ("/reasoning_effort", "/reasoning_effort"),
+    ("/reasoning_effort", "/reasoning/effort"),
     ("/choices/*/message/content/*", "/choices/*/message"),
     ("/usage/reasoning", "/usage/completion_tokens_details/reasoning_tokens"),
     ("/stop_reason", "/choices/0/finish_reason"),

@@ -32,6 +32,7 @@ const PLACES: Places = &[
     ("/input/*/content/*/name", "/input/*/content/*/filename"),
     ("/response_format", "/text/format"),
     ("/thinking", "/reasoning"),
+    ("/reasoning_effort", "/reasoning/effort"),
     ("/choices/*/message/content/*/logprobs", "/output/*/content/0/logprobs"),
     ("/choices/*/message/content/*/annotations", "/output/*/content/0/annotations"),
     ("/choices/*/message/content/*", "/output/*"),

@@ -125,7 +125,7 @@ fn write_stop(stop: &Stop, words: &Words, input: &mut Sheet<'_>, losses: &mut Lo
 fn write_effort(reasoning: &Reasoning, words: &Words, input: &mut Sheet<'_>, losses: &mut Losses) {
     match (&reasoning.effort, words.effort) {
         (Some(effort), Some(name)) => _ = input.text(name, effort),
-        (Some(_), None) => losses.push(reasoning.effort_place(), NO_COUNTERPART),
+        (Some(_), None) => losses.push("/reasoning_effort", NO_COUNTERPART),
         (None, _) => {}
     }
     if reasoning.budget.is_some() {
