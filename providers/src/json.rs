@@ -155,29 +155,29 @@ pub(crate) fn pick<'a, const N: usize>(object: &'a str, names: [&str; N]) -> Opt
 /// The value at a JSON pointer (RFC 6901), as it is written.
 pub(crate) fn find<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
     pointer.split('/').skip(1).try_fold(json.trim_ascii_start(), |within, segment| {
-        let wanted = segment.replace("~1", "/").replace("~0", "~");
-        let (mut found, mut at) = (None, 0_usize);
-        let read = Reader::new(within).by(|reader| {
-            if within.starts_with('[') {
-                return reader.array(|reader| {
-                    let element = reader.raw()?;
-                    if wanted.parse() == Ok(at) {
-                        found = Some(element);
-                    }
-                    at += 1;
-                    Ok(())
-                });
-            }
-            reader.object(|reader, key| {
-                let value = reader.raw()?;
-                if found.is_none() && key == wanted {
-                    found = Some(value);
-                }
-                Ok(())
-            })
-        });
-        read.ok().and(found)
+        let name = segment.replace("~1", "/").replace("~0", "~");
+        if within.starts_with('[') { element(within, name.parse().ok()?) } else { member(within, &name) }
     })
+}
+
+fn element(array: &str, wanted: usize) -> Option<&str> {
+    let (mut found, mut at) = (None, 0);
+    let read = Reader::new(array).by(|reader| {
+        reader.array(|reader| {
+            let element = reader.raw()?;
+            found = found.or((at == wanted).then_some(element));
+            at += 1;
+            Ok(())
+        })
+    });
+    read.ok().and(found)
+}
+
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    let is_it = |key: &str| Text::from_json(key).is_some_and(|key| key.to_plain() == name);
+    let read = Reader::new(object).members(|key, value| found = found.or_else(|| is_it(key).then_some(value)));
+    read.ok().and(found)
 }
 
 /// A count of tokens as it is written: whole, never negative. Servers have been seen to send floats, which are rounded down,
