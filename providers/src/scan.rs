@@ -134,6 +134,13 @@ impl Scan {
             end: memrchr(b'}', body).ok_or_else(|| malformed("", "a JSON object"))?,
         })
     }
+
+    /// Where a body says its model, whatever it says there, for who knows better: SDKs whose URL names the model still write
+    /// `"model": null`. Faults are those of [`Scan::of`], less the model's.
+    pub fn place_of_model(body: &Bytes) -> Result<Option<Field>, Malformed> {
+        let text = utf8(body).ok_or_else(|| malformed("", "valid UTF-8"))?;
+        Ok(Entries::of(text, MAX_NESTING, "")?.model.map(|entry| entry.place(text)))
+    }
 }
 
 fn stream_options(entry: Entry<'_>, text: &str) -> Result<StreamOptions, Malformed> {
@@ -306,6 +313,8 @@ mod tests {
         refuses("{\"a\":\"\0\"}", "", "valid JSON");
         refuses(r#"{"model":7}"#, "/model", "a string");
         refuses(r#"{"model":null}"#, "/model", "a string");
+        let place = Scan::place_of_model(&Bytes::from_static(br#"{"n":1, "model": null}"#)).unwrap().unwrap();
+        assert_eq!((place.entry, place.value), (8..21, 17..21));
         refuses(r#"{"model":""}"#, "/model", "1 to");
         refuses(r#"{"model":"a\r\nx-admin: 1"}"#, "/model", "control characters");
         refuses(&format!(r#"{{"model":"{}"}}"#, "m".repeat(65_536)), "/model", "1 to 2048 bytes");

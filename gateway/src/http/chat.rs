@@ -117,15 +117,15 @@ fn spoken(mount: Dialect, body: &Bytes) -> Dialect {
     if mount == Dialect::OpenAiChat && responses { Dialect::OpenAiResponses } else { mount }
 }
 
-/// A body that says the model of its path: in this dialect everybody behind looks for it there.
+/// A body that says the model of its path, whatever it said: in this dialect everybody behind looks for it there.
 fn with_model(model: &str, body: Bytes) -> (Bytes, Result<Scan, Malformed>) {
-    let scan = match Scan::of(&body) {
-        Ok(scan) => scan,
-        malformed => return (body, malformed),
+    let place = match Scan::place_of_model(&body) {
+        Ok(place) => place,
+        Err(malformed) => return (body, Err(malformed)),
     };
     let mut splice = Splice::new(&body);
-    match &scan.model {
-        Some(named) => splice.replace_text(&named.field, model),
+    match &place {
+        Some(field) => splice.replace_text(field, model),
         None => splice.append_text("model", model),
     };
     let body = splice.build();
@@ -144,4 +144,25 @@ pub fn respond(reply: Reply) -> Response {
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_names_the_model_is_believed_whatever_the_body_says() {
+        for (said, told) in [
+            (r#"{"n":1}"#, r#"{"n":1,"model":"openai/x"}"#),
+            (r#"{"model":"gpt-4o","n":1}"#, r#"{"model":"openai/x","n":1}"#),
+            // langchain's `AzureChatOpenAI`.
+            (r#"{"model": null, "n":1}"#, r#"{"model": "openai/x", "n":1}"#),
+            (r#"{"model":""}"#, r#"{"model":"openai/x"}"#),
+        ] {
+            let (body, scan) = with_model("openai/x", Bytes::from_static(said.as_bytes()));
+            assert_eq!((&*body, scan.unwrap().model.unwrap().name.as_str()), (told.as_bytes(), "openai/x"), "{said}");
+        }
+        let (_, scan) = with_model("openai/x", Bytes::from_static(br#"{"model":1,"model":2}"#));
+        assert_eq!(scan.unwrap_err().pointer, "/model");
+    }
 }
