@@ -56,11 +56,12 @@ impl Extras {
         self.spellings.iter().find(|(name, _)| *name == what).map(|(_, spelling)| spelling.as_ref())
     }
 
-    /// The names worth a [`crate::Loss`] where they cannot be written: a `null` or `false` says what its absence says, and
-    /// codecs also use a `null`, or [`SPELLING`], to remember how their own dialect spelt something.
+    /// The names worth a [`crate::Loss`] where they cannot be written: a `null`, a `false` or an empty list (`annotations` in a
+    /// reply that an SDK puts into its history) says what its absence says, and codecs also use a `null`, or [`SPELLING`], to
+    /// remember how their own dialect spelt something.
     pub fn telling(&self) -> impl Iterator<Item = &str> {
         self.iter()
-            .filter(|(key, value)| *key != SPELLING && !matches!(value.get(), "null" | "false"))
+            .filter(|(key, value)| *key != SPELLING && !matches!(value.get(), "null" | "false" | "[]"))
             .map(|(key, _)| key)
     }
 }
