@@ -175,6 +175,8 @@ impl Reader {
             assert!(!repeated, "SDKs concatenate: an id comes once: {delta}");
         }
         let call = calls.get_mut(index).or_fail("a call");
+        // langchain's reader fails without.
+        assert!(delta["function"].is_object(), "every piece of a call has some of its function: {delta}");
         call.arguments.push_str(delta["function"]["arguments"].as_str().unwrap_or_default());
     }
 

@@ -161,8 +161,8 @@ impl Writer {
             (Delta::Text(text), Kind::Refusal) => field(&mut body, "refusal", text),
             (Delta::Text(text), Kind::Thinking(extras)) => thinking(&mut body, text, extras),
             (Delta::Signature(signature), Kind::Thinking(extras)) => seal(&mut body, signature, extras),
-            (Delta::Signature(signature), Kind::Call { position, legacy: false, .. }) => {
-                sign(&mut body, *position, signature);
+            (Delta::Signature(signature), Kind::Call { position, legacy: false, custom }) => {
+                sign(&mut body, *position, *custom, signature);
             }
             (Delta::Signature(_), _) => return self.losses.push(place(choice, index), SIGNATURE_OVER_CALLS_ONLY),
             (Delta::Arguments(text), Kind::Call { legacy: true, .. }) => {
@@ -470,10 +470,14 @@ fn seal(out: &mut Vec<u8>, signature: &Text, marks: &Extras) {
     out.extend_from_slice(&details(&Part { extras, ..Part::from(kind) }));
 }
 
-fn sign(out: &mut Vec<u8>, position: u32, signature: &Text) {
+/// Beside nothing new to say in the call, because readers take it for granted that each piece has some of the call (langchain's
+/// fails where one has none).
+fn sign(out: &mut Vec<u8>, position: u32, custom: bool, signature: &Text) {
     out.extend_from_slice(b"\"tool_calls\":[");
     let mut call = Sheet::new(out);
     call.number("index", position.into());
+    let (kind, nothing) = if custom { ("custom", r#"{"input":""}"#) } else { ("function", r#"{"arguments":""}"#) };
+    call.raw(kind, nothing);
     encode_thought_signature(call.key(EXTRA_CONTENT), signature);
     call.end();
     out.push(b']');
