@@ -203,7 +203,41 @@ async fn the_list_of_models_shows_what_the_caller_may_use() {
     assert_eq!(list("/v1/models", &[("x-bf-vk", "vk-narrow")]).await, ["openai/scripted-small"]);
     assert_eq!(list("/v1/models?provider=anthropic", &[]).await.len(), 3);
     assert!(!list("/anthropic/v1/models", &[]).await.is_empty());
+    for (path, names) in
+        [("/cohere/v1/models", "/models/0/name"), ("/bedrock/foundation-models", "/modelSummaries/0/modelId")]
+    {
+        let answer = gateway.get(path, &[("x-bf-vk", "vk-narrow")]).await.json();
+        assert_eq!(answer.pointer(names).unwrap(), "openai/scripted-small", "{path}");
+    }
     assert_eq!(gateway.get("/v1/models", &[("x-bf-vk", "nobody")]).await.status, 401);
+}
+
+#[tokio::test]
+async fn one_model_is_told_by_its_name_to_whoever_may_use_it() {
+    let gateway = granted(&json!([{"provider": "openai", "allowed_models": ["scripted-small"]}])).await;
+    for (path, field, name) in [
+        ("/v1/models/openai/scripted-small", "id", "openai/scripted-small"),
+        ("/v1/models/openai%2Fscripted-small", "id", "openai/scripted-small"),
+        ("/openai/models/scripted-small", "id", "openai/scripted-small"),
+        ("/anthropic/v1/models/demo-agent", "id", "anthropic/demo-agent"),
+        ("/genai/v1beta/models/openai/scripted-small", "name", "models/openai/scripted-small"),
+        ("/cohere/v1/models/openai/scripted-small", "name", "openai/scripted-small"),
+    ] {
+        let answer = gateway.get(path, &[]).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.json()[field], name, "{path}: {}", answer.text());
+    }
+    let narrow = [("x-bf-vk", "vk-narrow")];
+    assert_eq!(gateway.get("/v1/models/openai/scripted-small", &narrow).await.status, 200);
+    for (path, headers) in [
+        ("/v1/models/openai/nothing", [].as_slice()),
+        ("/anthropic/v1/models/scripted-tiny", &[]),
+        ("/v1/models/anthropic/demo-agent", &narrow),
+    ] {
+        let answer = gateway.get(path, headers).await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+        assert!(answer.text().contains("does not exist, or may not be used"), "{path}: {}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ pub enum Serves {
     Order(Endpoint),
     /// What belongs to one provider's account, under the contract's name for it.
     Verbatim(&'static str),
-    /// The list of models in this dialect.
+    /// The list of models in this dialect, or the one that the path names.
     Models(Dialect),
 }
 
@@ -96,6 +96,7 @@ const OPENAI: &[Row] = &[
     post(Path::Exact("/responses"), chat(OpenAiResponses)),
     post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(OpenAiChat)),
+    get(Path::Model("/models/", ""), Serves::Models(OpenAiChat)),
     post(Path::Exact("/embeddings"), Serves::Order(Endpoint::Embeddings)),
     post(Path::Exact("/completions"), Serves::Order(Endpoint::Completions)),
     post(Path::Exact("/rerank"), Serves::Order(Endpoint::Rerank)),
@@ -141,6 +142,7 @@ const ANTHROPIC: &[Row] = &[
     post(Path::Exact("/messages"), chat(AnthropicMessages)),
     post(Path::Exact("/explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(AnthropicMessages)),
+    get(Path::Model("/models/", ""), Serves::Models(AnthropicMessages)),
     post(Path::Exact("/messages/count_tokens"), Serves::Order(Endpoint::CountMessages)),
     get(Path::Tree("/messages/batches"), Serves::Verbatim("batch")),
     post(Path::Tree("/messages/batches"), Serves::Verbatim("batch")),
@@ -154,8 +156,12 @@ const ANTHROPIC: &[Row] = &[
 const GENAI: &[Row] = &[
     post(Path::Model("/models/", ":generateContent"), Serves::Chat { dialect: Gemini, stream: Some(false) }),
     post(Path::Model("/models/", ":streamGenerateContent"), Serves::Chat { dialect: Gemini, stream: Some(true) }),
+    // Vercel's `@ai-sdk/google` takes a model with a slash for a resource name, which needs no `models/` before it.
+    post(Path::Model("/", ":generateContent"), Serves::Chat { dialect: Gemini, stream: Some(false) }),
+    post(Path::Model("/", ":streamGenerateContent"), Serves::Chat { dialect: Gemini, stream: Some(true) }),
     post(Path::Model("/models/", ":explain"), Serves::Explain),
     get(Path::Exact("/models"), Serves::Models(Gemini)),
+    get(Path::Model("/models/", ""), Serves::Models(Gemini)),
     post(Path::Model("/models/", ":countTokens"), Serves::Order(Endpoint::CountContents)),
     post(Path::Model("/models/", ":embedContent"), Serves::Order(Endpoint::EmbedContent)),
     post(Path::Model("/models/", ":batchEmbedContents"), Serves::Order(Endpoint::BatchEmbedContents)),
@@ -180,12 +186,16 @@ const BEDROCK: &[Row] = &[
     post(Path::Model("/model/", "/converse"), Serves::Chat { dialect: BedrockConverse, stream: Some(false) }),
     post(Path::Model("/model/", "/converse-stream"), Serves::Chat { dialect: BedrockConverse, stream: Some(true) }),
     post(Path::Model("/model/", "/explain"), Serves::Explain),
+    // Of the control plane, whose clients may have the same address.
+    get(Path::Exact("/foundation-models"), Serves::Models(BedrockConverse)),
 ];
 
 /// What Cohere left in its first version.
 const COHERE_V1: &[Row] = &[
     post(Path::Exact("/tokenize"), Serves::Verbatim("tokenize")),
     post(Path::Exact("/detokenize"), Serves::Verbatim("tokenize")),
+    get(Path::Exact("/models"), Serves::Models(CohereChat)),
+    get(Path::Model("/models/", ""), Serves::Models(CohereChat)),
 ];
 
 /// Without a prefix: models name their provider.
@@ -301,6 +311,8 @@ pub fn find(method: &Method, path: &str) -> Found {
             return Found::Route(Route { name, serves, dialect, default_provider, named, upstream, with_tools });
         }
         match &mut other {
+            // Several mounts may share a path.
+            Found::OtherMethod { allowed, .. } if allowed.contains(&row.method) => {}
             Found::OtherMethod { allowed, .. } => allowed.push(row.method.clone()),
             _ => other = Found::OtherMethod { name, allowed: vec![row.method.clone()] },
         }
@@ -435,7 +447,7 @@ impl Path {
     fn named_in(self, path: &str) -> Option<&str> {
         match self {
             Self::Exact(_) => None,
-            Self::Model(head, tail) => path.strip_prefix(head)?.strip_suffix(tail).filter(|model| !model.is_empty()),
+            Self::Model(head, tail) => path.strip_prefix(head)?.strip_suffix(tail).filter(|model| is_name(model)),
             Self::Tree(head) => is_plain(path.strip_prefix(head)?).then_some(""),
         }
     }
@@ -447,6 +459,11 @@ impl Path {
             Self::Tree(head) => [set, mount, head, "/*", ""],
         }
     }
+}
+
+/// Can this be a model's name? What ends in a slash is the beginning of one, and what begins with a colon an action.
+fn is_name(model: &str) -> bool {
+    !model.is_empty() && !model.ends_with('/') && !model.starts_with(':')
 }
 
 /// Nothing, or segments that every server reads alike: a path that is passed on must not lead out of where it began.
@@ -514,6 +531,12 @@ mod tests {
             ),
             ("/v1beta/models/g:generateContent", "/v1beta/models/{model}:generateContent", "g", Some(false)),
             (
+                "/genai/v1beta/openai/gpt-4o:streamGenerateContent",
+                "/genai/v1beta/{model}:streamGenerateContent",
+                "openai/gpt-4o",
+                Some(true),
+            ),
+            (
                 "/openai/openai/deployments/my-gpt/chat/completions",
                 "/openai/openai/deployments/{model}/chat/completions",
                 "my-gpt",
@@ -530,6 +553,10 @@ mod tests {
     fn a_path_of_ours_knows_its_methods_and_any_path_the_dialect_of_its_errors() {
         assert!(
             matches!(find(&Method::GET, "/v1/chat/completions"), Found::OtherMethod { allowed, .. } if allowed == [Method::POST])
+        );
+        // Three dialects have their lists of models there.
+        assert!(
+            matches!(find(&Method::PUT, "/v1/models"), Found::OtherMethod { allowed, .. } if allowed == [Method::GET])
         );
         for path in ["/v1", "/openai", "/litellmx/chat/completions", "/v1/models/:generateContent", "", "/", "*"] {
             assert!(matches!(find(&Method::POST, path), Found::Nothing), "{path}");
