@@ -20,10 +20,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::chat::{Part, PartKind};
 use crate::event::ChatEvent;
 use crate::framing::Framing;
 use crate::loss::Places;
-use crate::{ChatReply, ChatRequest, Failure, Losses};
+use crate::{ChatReply, ChatRequest, Failure, Losses, Text, seal};
 
 /// The wire formats of chat that this crate speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,9 +107,31 @@ impl Dialect {
         matches!(self, Self::OpenAiChat | Self::OpenAiResponses)
     }
 
-    /// Has it a place for reasoning that a provider sealed, so that its clients bring that back?
-    pub fn carries_seals(self) -> bool {
-        !matches!(self, Self::CohereChat | Self::Predictions)
+    /// Is what a provider sealed of this part (reasoning, or a call that Google's models signed) sure to come back from clients of
+    /// this dialect? Cohere's have no place for it. In OpenAI's chat the places (`reasoning_details`, `extra_content`) are none of
+    /// its own, so that frameworks which rebuild a conversation from their own types leave them out, as pydantic-ai's clients of
+    /// Bedrock do with the reasoning of models that they do not know. Only Google's dialect has a field for the signature over a
+    /// call.
+    pub fn brings_back_seal_of(self, part: &Part) -> bool {
+        let seals = matches!(part.kind, PartKind::Redacted { .. } | PartKind::Thinking { signature: Some(_), .. });
+        match self {
+            Self::Gemini => true,
+            Self::OpenAiResponses | Self::AnthropicMessages => part.signature.is_none(),
+            Self::OpenAiChat | Self::BedrockConverse | Self::CohereChat | Self::Predictions => {
+                !seals && part.signature.is_none()
+            }
+        }
+    }
+
+    /// Makes a part of another dialect's reply what a client of this one holds of it. Where reasoning is sealed, what nobody sealed
+    /// says so, or the models that seal all of theirs would take it for their own.
+    pub fn hold(self, part: &mut Part) {
+        let PartKind::Thinking { signature: signature @ None, .. } = &mut part.kind else { return };
+        *signature = match self {
+            Self::AnthropicMessages => Some(Text::default()),
+            Self::BedrockConverse => Some(seal::nobodys()),
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Gemini | Self::CohereChat | Self::Predictions => None,
+        };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bifrost_tests::{Cell, Chat, Gateway, Setup, Style, eventually, few};
+use bifrost_tests::{Cell, Chat, Gateway, Setup, Style, cells, eventually, few};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -43,6 +43,38 @@ async fn a_clients_calls_of_two_rounds_are_restored_together() {
         assert_eq!(second.called(), ["mine"], "{cell:?}");
         let told = cell.told(&gateway, &chat.results(&second, |_| "d".into())).await;
         assert_eq!(told.text, "a; b; c; d", "{cell:?}");
+    }
+}
+
+/// What frameworks that rebuild a conversation from their own types leave out: fields that are not their dialect's own.
+fn rebuilt(message: &mut Value) {
+    match message {
+        Value::Object(fields) => {
+            for others in ["extra_content", "reasoning_content", "reasoning_details", "reasoningContent"] {
+                fields.remove(others);
+            }
+            fields.values_mut().for_each(rebuilt);
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(rebuilt);
+            items.retain(|item| *item != json!({}));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn seals_over_calls_come_back_to_their_provider_from_clients_that_leave_them_out() {
+    let gateway = Gateway::every().await;
+    let signs = |cell: &Cell| matches!(cell.provider, Style::Anthropic | Style::Gemini | Style::Bedrock);
+    for cell in cells().filter(|cell| cell.client != cell.provider).filter(signs) {
+        // The provider refuses a call without the thinking, or the signature, that it sealed.
+        let chat = cell.chat(r#"[think: Hm.][call: mine {"q":"x"}][then][say: {results}]"#).tool("mine");
+        let mut first = cell.told(&gateway, &chat).await;
+        assert_eq!((first.called(), first.thinking.as_str()), (vec!["mine"], "Hm."), "{cell:?}");
+        rebuilt(&mut first.message);
+        let told = cell.told(&gateway, &chat.results(&first, |_| "theirs".into())).await;
+        assert_eq!(told.text, "theirs", "{cell:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bifrost_providers::chat::{ContentForm, Extras, Message, Part, PartKind, Role, ToolCall, ToolChoice};
 use bifrost_providers::reply::{Finish, FinishReason, Usage};
-use bifrost_providers::{ChatReply, Losses};
+use bifrost_providers::{ChatReply, Dialect, Losses};
 
 use super::annex::LoopFacts;
 use super::dispatch::{self, Started};
@@ -62,6 +62,8 @@ pub struct Talk {
     items: Vec<Item>,
     /// What the caller does not see of the conversation: the turns and results since its last message.
     stretch: Vec<Message>,
+    /// What the provider of the last turn speaks.
+    source: Dialect,
 }
 
 /// What comes after a turn.
@@ -86,6 +88,7 @@ impl Talk {
         let limits = plan.state.limits;
         let resumed = plan.items.as_ref().map_or(&[][..], Items::resumed).iter();
         let executed = resumed.filter(|done| done.tool.is_some()).map(Done::fact).collect();
+        let source = plan.ask.dialect;
         Self {
             plan,
             facts: LoopFacts { executed, ..LoopFacts::default() },
@@ -96,6 +99,7 @@ impl Talk {
             rounds: 0,
             calls: 0,
             stretch: Vec::new(),
+            source,
             items: Vec::new(),
         }
     }
@@ -155,6 +159,7 @@ impl Talk {
     /// Decides what follows a whole turn, and runs the tools it calls for.
     pub async fn after_turn(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
         self.facts.turns += 1;
+        self.source = reply.source;
         self.add_usage(reply.usage.as_ref());
         self.account(reply, grant);
         if let Some(observer) = &self.plan.engine.observer {
@@ -323,8 +328,15 @@ impl Talk {
         (done, unfinished)
     }
 
+    /// As if the caller held it, who may show it to another provider next.
     fn remember(&mut self, parts: &[Part], done: &[Done]) {
-        self.stretch.push(assistant(parts.to_vec()));
+        let mut parts = parts.to_vec();
+        if self.source != self.plan.ask.dialect {
+            for part in &mut parts {
+                self.plan.ask.dialect.hold(part);
+            }
+        }
+        self.stretch.push(assistant(parts));
         self.stretch.extend(done.iter().map(Done::message));
     }
 
@@ -344,7 +356,7 @@ impl Talk {
         self.plan.engine.journal.keep(&self.plan.place(), &ids, Arc::new(self.stretch.clone()));
     }
 
-    /// A turn without tools of ours, to a caller that cannot bring its seals back: providers that sealed the reasoning before a
+    /// A turn without tools of ours, to a caller that may not bring its seals back: providers that sealed the reasoning before a
     /// call want to see it with the result.
     fn keep_seals(&mut self, reply: &ChatReply, parts: &[Part]) {
         if self.loses_seals(parts) {
@@ -354,9 +366,10 @@ impl Talk {
         }
     }
 
-    /// Is there sealed reasoning before a call that the caller's dialect has no place for?
+    /// Is there a call with a seal, on it or on the reasoning before it, that the caller may not bring back?
     fn loses_seals(&self, parts: &[Part]) -> bool {
-        !self.plan.ask.dialect.carries_seals() && parts.iter().any(is_sealed) && calls(parts).next().is_some()
+        let dialect = self.plan.ask.dialect;
+        calls(parts).next().is_some() && parts.iter().any(|part| !dialect.brings_back_seal_of(part))
     }
 
     /// The parts of a turn that the client sees.
@@ -375,11 +388,6 @@ fn calls(parts: &[Part]) -> impl Iterator<Item = &ToolCall> {
         PartKind::ToolCall(call) => Some(call),
         _ => None,
     })
-}
-
-fn is_sealed(part: &Part) -> bool {
-    let seals = matches!(part.kind, PartKind::Redacted { .. } | PartKind::Thinking { signature: Some(_), .. });
-    seals || part.signature.is_some()
 }
 
 /// A turn without these calls: cut short, they were never whole.
