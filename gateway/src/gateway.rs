@@ -94,8 +94,9 @@ impl Gateway {
         let surroundings = Surroundings { tasks: tasks.clone(), observer, guard, local_tools, shards };
         let state = state::state(settings, surroundings)?;
         state.hub.settled(settings.tools.start_bound).await;
-        let journal = Arc::new(MemoryJournal::default());
-        let mut engine = Engine::new(state, metrics, log, journal, tasks.clone());
+        let journals = [MemoryJournal::default(), MemoryJournal::default()];
+        let [journal, items] = journals.map(Arc::new);
+        let mut engine = Engine::new(state, metrics, log, journal, items, tasks.clone());
         engine.observer = run_observer;
         engine.ping_after = ping_after.unwrap_or(engine.ping_after);
         engine.stalled_after = stalled_after.unwrap_or(engine.stalled_after);

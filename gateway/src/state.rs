@@ -41,6 +41,8 @@ pub struct Engine {
     pub metrics: Arc<Metrics>,
     pub log: Arc<Log>,
     pub journal: Arc<dyn Journal>,
+    /// What Responses clients may refer to by its id alone.
+    pub items: Arc<dyn Journal>,
     pub tasks: Tasks,
     /// Shows an embedding program what runs.
     pub observer: Option<Arc<dyn RunObserver>>,
@@ -98,12 +100,20 @@ pub struct ProviderState {
 // === impl Engine ===
 
 impl Engine {
-    pub fn new(state: State, metrics: Arc<Metrics>, log: Arc<Log>, journal: Arc<dyn Journal>, tasks: Tasks) -> Self {
+    pub fn new(
+        state: State,
+        metrics: Arc<Metrics>,
+        log: Arc<Log>,
+        journal: Arc<dyn Journal>,
+        items: Arc<dyn Journal>,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             state: ArcSwap::from_pointee(state),
             metrics,
             log,
             journal,
+            items,
             tasks,
             observer: None,
             ping_after: PING_AFTER,

@@ -78,6 +78,60 @@ async fn seals_over_calls_come_back_to_their_provider_from_clients_that_leave_th
     }
 }
 
+/// A turn as Vercel's `ai` brings it back: ids in the place of items, but for the calls of functions.
+fn by_reference(items: &Value) -> Value {
+    let refer = |item: &Value| match item["type"].as_str() {
+        Some("function_call") => item.clone(),
+        _ => json!({"type": "item_reference", "id": item["id"]}),
+    };
+    items.as_array().unwrap().iter().map(refer).collect()
+}
+
+#[tokio::test]
+async fn items_may_be_referred_to_over_providers_that_keep_none() {
+    let gateway = world().provider("gemini", Style::Gemini).provider("cohere", Style::Cohere).await;
+    let keeps_none = |cell: &Cell| matches!(cell.provider, Style::Anthropic | Style::Gemini | Style::Cohere);
+    for cell in cells().filter(|cell| cell.client == Style::Responses).filter(keeps_none) {
+        for hidden in ["", r#"[call: demo-echo {"text":"ours"}]"#] {
+            let script = format!(r#"[think: Hm.][say: Look.]{hidden}[call: mine {{"q":"x"}}][then][say: {{results}}]"#);
+            let chat = cell.chat(&script).tool("mine");
+            let mut first = cell.told(&gateway, &chat).await;
+            first.message = by_reference(&first.message);
+            let chat = chat.results(&first, |_| "theirs".into());
+            let mut second = cell.told(&gateway, &chat).await;
+            // Google's results stand in the order of the calls, wherever these stand.
+            let mut results: Vec<&str> = second.text.split("; ").collect();
+            results.sort_unstable();
+            let wanted: &[&str] = if hidden.is_empty() { &["theirs"] } else { &["ours", "theirs"] };
+            assert_eq!(results, wanted, "{cell:?}");
+            second.message = by_reference(&second.message);
+            let next = chat.results(&second, |_| String::new()).say("[say: Again.]");
+            assert_eq!(cell.told(&gateway, &next).await.text, "Again.", "{cell:?}");
+            let sent = gateway.asked(cell.provider.name()).pop().unwrap().to_string();
+            assert!(sent.contains("Look.") && sent.contains("theirs"), "{cell:?}: the model sees what it said: {sent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_was_not_to_be_kept_or_is_anothers_is_not_found() {
+    let keys = |name: &str| json!({"name": name, "value": name});
+    let gateway = Gateway::both().virtual_key(keys("vk-one")).virtual_key(keys("vk-two")).await;
+    let chat = Chat::new(Style::Responses, "anthropic/scripted-small", "[say: Hi.]");
+    for (kept, first, second, status) in [
+        (json!(true), "vk-one", "vk-one", 200),
+        (json!(true), "vk-one", "vk-two", 400),
+        (json!(false), "vk-one", "vk-one", 400),
+    ] {
+        let chat = chat.clone().set("store", kept);
+        let mut told = gateway.ask(&chat.clone().header("x-bf-vk", first)).await.told();
+        told.message = by_reference(&told.message);
+        let next = chat.results(&told, |_| String::new()).say("[say: Bye.]").header("x-bf-vk", second);
+        let answer = gateway.ask(&next).await;
+        assert_eq!(answer.status, status, "{first} {second}: {}", answer.text());
+    }
+}
+
 /// Ways to be offered none of the gateway's tools: a header, or a field.
 fn narrowed(chat: Chat, how: &str) -> Chat {
     match how {

@@ -3,6 +3,8 @@
 //! A mixed turn is answered with the pending calls only. When the caller sends their results, the whole stretch of the
 //! conversation that it never saw (executed calls, their results, signed thinking) is put back by call id, so that an
 //! unmodified SDK loses nothing.
+//!
+//! A second journal has the items of Responses that clients refer to by their ids ([`put_back`]).
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use bifrost_policies::affinity;
 use bifrost_providers::chat::{ContentForm, Message, Part, PartKind, Role, ToolCall};
+use bifrost_providers::dialect::openai_responses::reference;
 use bifrost_providers::{Dialect, Text};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -83,6 +86,21 @@ pub fn restore(journal: &dyn Journal, owner: &str, messages: &mut Vec<Message>) 
     }
     *messages = restored;
     !put_back.is_empty()
+}
+
+/// Puts items in place of their ids, for callers that take for granted that replies are kept. True where there were any.
+pub fn put_back(items: &dyn Journal, owner: &str, messages: &mut [Message]) -> bool {
+    let mut any = false;
+    for message in messages {
+        let kept = reference(message).and_then(|id| items.find(owner, &id));
+        if let Some(item) = kept.as_ref().and_then(|kept| kept.first()) {
+            // Losses are told with the place where the caller said it.
+            let pointer = std::mem::take(&mut message.pointer);
+            *message = Message { pointer, ..item.clone() };
+            any = true;
+        }
+    }
+    any
 }
 
 /// Part of a turn that its caller lists item by item, and that comes back whole.

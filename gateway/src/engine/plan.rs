@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, Target, Wanted};
-use bifrost_providers::dialect::openai_responses::{depends_on_provider, mcp};
+use bifrost_providers::dialect::openai_responses::{depends_on_provider, kept, may_refer, mcp};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
@@ -111,13 +111,27 @@ impl Plan {
         let Some(chat) = &mut self.chat else { return };
         let owner = self.principal.as_ref().map_or("", |principal| principal.id.as_str());
         self.place = journal::place(owner, chat.messages.last());
+        let mut referred = false;
         if self.ask.dialect == Dialect::OpenAiResponses {
+            referred = journal::put_back(&*self.engine.items, owner, &mut chat.messages);
             let (items, changed) = Items::read(chat, &self.state.hub.catalog());
             self.items = Some(items);
             self.restored = changed;
         }
         // A client that sent back what it was shown lacks nothing.
         self.restored = self.restored || journal::restore(&*self.engine.journal, owner, &mut chat.messages);
+        self.restored |= referred;
+    }
+
+    /// Remembers what a reply said in the gateway's own ids, unless its caller wants nothing kept (`store: false`).
+    pub fn keep_items(&self, written: &[u8]) {
+        let declined = |chat: &ChatRequest| chat.extras.find("store").is_some_and(|store| store.get() == "false");
+        if self.ask.dialect != Dialect::OpenAiResponses || self.chat.as_ref().is_some_and(declined) {
+            return;
+        }
+        for (id, item) in kept(written) {
+            self.engine.items.keep(self.owner(), &[id], Arc::new(vec![item]));
+        }
     }
 
     /// Where this request's own journal entries are kept.
@@ -137,8 +151,11 @@ impl Plan {
     /// The same for a request that nothing else needs decoded: only where it may have something to find, and without a trace
     /// where it finds nothing. A body that cannot be read is the provider's to judge, as on the relay lane.
     pub fn restore_if_known(&mut self) -> bool {
-        let shown = self.ask.dialect == Dialect::OpenAiResponses && mcp::may_hold_items(&self.ask.body);
-        let may_lack = shown || !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body);
+        let shows_items = self.ask.dialect == Dialect::OpenAiResponses;
+        let shown = shows_items && mcp::may_hold_items(&self.ask.body);
+        let may_lack = shown
+            || !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body)
+            || !self.engine.items.is_empty() && shows_items && may_refer(&self.ask.body);
         if !may_lack || self.decode().is_err() {
             return false;
         }

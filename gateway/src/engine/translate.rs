@@ -99,6 +99,7 @@ fn encode(talk: &mut Talk, reply: &mut ChatReply, served: &Served, grant: &mut G
     // Encoded once to learn what is lost, so that the body itself can say it.
     let metrics = annex::metrics(talk.plan.ask.dialect, grant);
     let draft = talk.plan.ask.encode(reply, metrics.as_deref(), &mut losses);
+    talk.plan.keep_items(&draft);
     grant.lost(&losses);
     let annex = annex::extra_fields(grant, &losses, talk.told());
     let draft = Bytes::from(draft);
@@ -141,7 +142,9 @@ pub async fn live(mut talk: Talk, first: Started, mut grant: Grant, out: Outlet)
                 stitch.show(part);
             }
             stitch.end(ending.finish, talk.usage.clone(), &annex);
-            out.send(stitch.take()).await;
+            let end = stitch.take();
+            talk.plan.keep_items(&end);
+            out.send(end).await;
             grant.succeed(talk.usage.as_ref(), None);
         }
         Err(refusal) => {

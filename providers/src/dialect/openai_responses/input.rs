@@ -52,7 +52,7 @@ fn message(role: Role, parts: Vec<Part>, content: ContentForm, pointer: String) 
 }
 
 /// One item. A message may leave out its type.
-fn decode_item(raw: &RawValue, pointer: String) -> Result<Message, Malformed> {
+pub(super) fn decode_item(raw: &RawValue, pointer: String) -> Result<Message, Malformed> {
     match tag(raw).as_ref() {
         "message" => decode_message(raw, pointer),
         "" if fields(Some(raw)).find("role").is_some() => decode_message(raw, pointer),
@@ -268,10 +268,12 @@ fn place(message: &Message, at: usize) -> String {
 
 /// Is there any item in the conversation that only the provider who keeps it can read?
 pub(super) fn refers_to_items(messages: &[Message]) -> bool {
-    messages.iter().flat_map(|message| &message.parts).any(|part| {
-        spelling::latest(part).is_some_and(|raw| {
-            let kind = tag(&raw);
-            kind == "item_reference" || (kind.is_empty() && fields(Some(&raw)).find("id").is_some())
-        })
-    })
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    parts.filter_map(spelling::latest).any(|raw| is_reference(&raw))
+}
+
+/// Does this item stand for another, by its id? Its type may be left out.
+pub(super) fn is_reference(raw: &RawValue) -> bool {
+    let kind = tag(raw);
+    kind == "item_reference" || (kind.is_empty() && fields(Some(raw)).find("id").is_some())
 }

@@ -1,14 +1,15 @@
 //! OpenAI Responses: what goes in and comes out is a list of items, not one message.
 //!
 //! `request`, `reply` and `error` map whole bodies, `reader` reads stream events and `writer` writes them. `item` and `content`
-//! are what all of them share, `input` puts items into messages, and `spelling` remembers what it takes to put them back.
-//! [`sibling`] is what OpenAI's two dialects have in common, [`mcp`] the items in which a client is shown the gateway's own
+//! are what all of them share, `input` puts items into messages, and `spelling` remembers what it takes to put them back;
+//! `kept` finds those that stand for themselves by an id. [`sibling`] is what OpenAI's two dialects have in common, [`mcp`] the items in which a client is shown the gateway's own
 //! tools.
 
 mod content;
 mod error;
 mod input;
 mod item;
+mod kept;
 pub mod mcp;
 mod parts;
 mod reader;
@@ -20,6 +21,8 @@ mod state;
 pub(crate) mod usage;
 mod wire;
 mod writer;
+
+pub use kept::{kept, may_refer, reference};
 
 use http::StatusCode;
 
