@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::memrchr;
+use memchr::{memmem, memrchr};
 use serde_json::value::RawValue;
 
 use crate::Malformed;
@@ -106,6 +106,35 @@ impl Field {
         let start = value.get().as_ptr().addr().saturating_sub(body.as_ptr().addr());
         let value = start..start.saturating_add(value.get().len());
         Self { entry: value.clone(), value }
+    }
+}
+
+// === impl Named ===
+
+impl Named {
+    /// A field of a body's top level that names something, for what only some requests have. It is looked for by its bytes
+    /// first, so that a body without it costs one search. `None` where it is absent, or is no name: that is the provider's to
+    /// judge.
+    ///
+    /// # Errors
+    /// Where it is given twice: two readers of such a body could disagree.
+    pub fn find(body: &Bytes, key: &str) -> Result<Option<Self>, Malformed> {
+        if memmem::find(body, key.as_bytes()).is_none() {
+            return Ok(None);
+        }
+        let Some(text) = utf8(body) else { return Ok(None) };
+        let (mut found, mut twice) = (None, false);
+        let read = Reader::new(text).bounded(MAX_NESTING).members(|written, value| {
+            if name(written) == key {
+                twice |= found.replace(Entry { key: written, value }).is_some();
+            }
+        });
+        let pointer = format!("/{key}");
+        if twice {
+            return Err(malformed(&pointer, "a field that is given once"));
+        }
+        let entry = read.ok().and(found);
+        Ok(entry.and_then(|entry| entry.named(text, &pointer).ok()))
     }
 }
 
@@ -323,6 +352,26 @@ mod tests {
         refuses(r#"{"stream_options":[]}"#, "/stream_options", "a JSON object");
         refuses(r#"{"stream_options":{"include_usage":1}}"#, "/stream_options/include_usage", "a boolean");
         assert_eq!(Scan::of(&Bytes::from_static(b"{\"a\":\"\xff\"}")).unwrap_err().expected, "valid UTF-8");
+    }
+
+    #[test]
+    fn a_name_that_few_bodies_have_is_found_at_the_top_level_only() {
+        let find = |body: &'static str| Named::find(&Bytes::from_static(body.as_bytes()), "previous_response_id");
+        let body = r#"{"input":[{"previous_response_id":"x"}], "previous_response_id" : "resp_\u0031" }"#;
+        let named = find(body).unwrap().unwrap();
+        assert_eq!((named.name.as_str(), &body[named.field.value]), ("resp_1", r#""resp_\u0031""#));
+        for nothing in [
+            "{}",
+            r#"{"previous_response_id":null}"#,
+            r#"{"previous_response_id":{"id":"x"}}"#,
+            r#"{"previous_response_id":""}"#,
+            r#"{"input":"previous_response_id"}"#,
+            r#"["previous_response_id"]"#,
+        ] {
+            assert_eq!(find(nothing).unwrap(), None, "{nothing}");
+        }
+        let twice = find(r#"{"previous_response_id":"a","previous_response_id":"b"}"#).unwrap_err();
+        assert_eq!(twice.pointer, "/previous_response_id");
     }
 
     #[test]

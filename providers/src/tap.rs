@@ -18,11 +18,13 @@ mod anthropic_messages;
 mod bedrock_converse;
 mod cohere_chat;
 mod gemini;
+mod kept;
 mod openai_chat;
 mod openai_responses;
 mod predictions;
 mod spent;
 
+pub use kept::kept;
 pub use spent::spent;
 
 /// Follows one relayed stream.
@@ -58,6 +60,8 @@ pub struct Whole {
     /// The provider's word for why the first choice stopped.
     pub finish: Option<Text>,
     pub model: Option<Text>,
+    /// The reply's id, where its provider keeps it to be asked for by it.
+    pub kept: Option<Text>,
     /// An error where a reply was promised: an error object, or a body that is none of the dialect.
     pub error: Option<Box<Failure>>,
 }
@@ -72,6 +76,7 @@ struct Facts {
     is_usage_final: bool,
     finish: Option<Text>,
     model: Option<Text>,
+    kept: Option<Text>,
     /// The data of the latest event that is no error, where the dialect numbers its events.
     latest: Bytes,
 }
@@ -123,6 +128,11 @@ impl Tap {
     /// The model that answers, by the provider's name for it.
     pub fn model(&self) -> Option<&Text> {
         self.facts.model.as_ref()
+    }
+
+    /// The reply's id, where its provider keeps it to be asked for by it. Said by the first event.
+    pub fn kept(&self) -> Option<&Text> {
+        self.facts.kept.as_ref()
     }
 
     /// The data of the latest event, where a client of the dialect counts them: what is put behind it needs the next number.

@@ -52,6 +52,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
     let is_error = error.is_some() || kind == Some(r#""error""#);
     let has_content = content.is_some_and(|content| content.starts_with('['));
     (is_error || has_content).then(|| Whole {
+        kept: None,
         usage: usage.and_then(count_usage),
         finish: text(stop_reason),
         model: text(model),

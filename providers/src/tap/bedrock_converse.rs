@@ -56,6 +56,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
     let error = (output.is_none() && kind.is_some()).then(|| failure(OWN, body.as_bytes()));
     let is_reply = output.is_some_and(|output| output.starts_with('{'));
     (is_reply || error.is_some()).then(|| Whole {
+        kept: None,
         usage: usage.and_then(count_usage),
         finish: text(stop_reason),
         model: None,

@@ -54,6 +54,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
         finish.as_ref().filter(|_| has_failed).map(|word| ended(word, None))
     };
     (error.is_some() || message.starts_with('{')).then(|| Whole {
+        kept: None,
         usage: usage.and_then(count_usage),
         finish,
         model: None,

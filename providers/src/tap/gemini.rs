@@ -60,6 +60,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
     let finish = reply.finish();
     let is_reply = finish.is_some() || reply.candidates.as_ref().is_some_and(|candidates| !candidates.strange);
     (is_reply || error.is_some()).then(|| Whole {
+        kept: None,
         usage: reply.usage.and_then(count_usage),
         finish,
         model: text(reply.model),

@@ -105,7 +105,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
         return None;
     }
     let finish = reply.choices.list()?.first().and_then(|choice| text(choice.finish_reason));
-    Some(Whole { usage: reply.usage, finish, model: text(reply.model), error })
+    Some(Whole { usage: reply.usage, finish, model: text(reply.model), kept: None, error })
 }
 
 /// Is this a delta with neither usage, nor a finish, nor an error?

@@ -8,6 +8,8 @@ use crate::json::pick;
 
 /// What is looked for in a response: whole, or within an event.
 struct Response<'a> {
+    id: Option<&'a str>,
+    store: Option<&'a str>,
     model: Option<&'a str>,
     usage: Option<&'a str>,
     status: Option<&'a str>,
@@ -78,6 +80,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
         usage: response.usage.and_then(count_usage),
         finish: response.finish(),
         model: text(response.model),
+        kept: response.kept(),
         error: is_error.then(|| failure(Dialect::OpenAiResponses, body.as_bytes())),
     })
 }
@@ -92,16 +95,24 @@ fn content_if(condition: bool) -> Seen {
 
 impl<'a> Response<'a> {
     fn read(text: &'a str) -> Option<Self> {
-        let [model, usage, status, incomplete] = pick(text, ["model", "usage", "status", "incomplete_details"])?;
-        Some(Self { model, usage, status, incomplete })
+        let names = ["id", "store", "model", "usage", "status", "incomplete_details"];
+        let [id, store, model, usage, status, incomplete] = pick(text, names)?;
+        Some(Self { id, store, model, usage, status, incomplete })
     }
 
     fn note(&self, facts: &mut Facts) {
         facts.model = facts.model.take().or_else(|| text(self.model));
+        facts.kept = facts.kept.take().or_else(|| self.kept());
         if let Some(usage) = self.usage.and_then(count_usage) {
             facts.usage = Some(usage);
             facts.is_usage_final = true;
         }
+    }
+
+    /// A response is kept unless it says otherwise: `store` is true where nobody says so
+    /// (<https://platform.openai.com/docs/api-reference/responses/create>).
+    fn kept(&self) -> Option<Text> {
+        text(self.id).filter(|_| self.store != Some("false"))
     }
 
     /// Why it is incomplete, else how it ended.

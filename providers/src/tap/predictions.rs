@@ -43,6 +43,7 @@ pub(super) fn whole(body: &str) -> Option<Whole> {
         usage: metrics.and_then(count_usage),
         finish: (state == State::Succeeded).then(|| status.clone()),
         model: text(model),
+        kept: None,
         error: (state == State::Failed).then(|| Box::new(failed(&status.to_plain(), said()))),
     })
 }
