@@ -73,6 +73,13 @@ impl Principal {
     pub fn may_use(&self, provider: &str) -> bool {
         self.provider_grants.as_ref().is_none_or(|grants| grants.iter().any(|grant| grant.provider == provider))
     }
+
+    /// Whether any grant of this provider has this key of it, by its id: what names no model is under no other rule.
+    pub fn may_use_key(&self, provider: &str, key_id: &str) -> bool {
+        let has = |ids: &[String]| ids.iter().any(|id| id == key_id);
+        let grants = |grant: &ProviderGrant| grant.provider == provider && grant.key_ids.as_deref().is_none_or(has);
+        self.provider_grants.as_ref().is_none_or(|all| all.iter().any(grants))
+    }
 }
 
 #[cfg(test)]

@@ -251,3 +251,28 @@ async fn required_headers_are_required() {
         assert_eq!(answer.told().text, "Hi");
     }
 }
+
+#[tokio::test]
+async fn files_are_under_the_keys_that_a_virtual_key_grants_and_the_one_that_its_caller_insists_on() {
+    let granted = json!([{"provider": "openai", "key_ids": ["key-1", "key-2"]}]);
+    let gateway = Gateway::start()
+        .provider_keys("openai", Style::OpenAi, &["sk-0", "sk-1", "sk-2"], 0)
+        .virtual_key(json!({"name": "narrow", "value": "vk-narrow", "provider_configs": granted}))
+        .await;
+    let vk = ("x-bf-vk", "vk-narrow");
+    let pin = |key: &'static str| ("x-bf-api-key", key);
+    for (headers, wanted) in [
+        (vec![], &["Bearer sk-0", "Bearer sk-1", "Bearer sk-2"][..]),
+        (vec![vk], &["Bearer sk-1", "Bearer sk-2"]),
+        (vec![vk, pin("key-2")], &["Bearer sk-2"]),
+        (vec![vk, pin("key-0")], &[]),
+        (vec![("x-bf-api-key-id", "key-0")], &["Bearer sk-0"]),
+    ] {
+        let before = gateway.upstream("openai").requests().len();
+        let answer = gateway.get("/v1/files/file-unknown?provider=openai", &headers).await;
+        let requests = gateway.upstream("openai").requests().split_off(before);
+        let keys: Vec<&str> = requests.iter().filter_map(|request| request.header("authorization")).collect();
+        assert_eq!(keys, wanted, "{headers:?}: {}", answer.text());
+        assert_eq!(answer.status, if wanted.is_empty() { 400 } else { 404 }, "{}", answer.text());
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bifrost_policies::{Credentials, affinity};
+use bifrost_policies::{Credentials, Pinned, affinity};
 use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::endpoint::Endpoint;
 use bifrost_providers::framing::Framing;
@@ -177,6 +177,12 @@ pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
         api_key: text(headers, &names::API_KEY),
         x_goog_api_key: text(headers, &names::X_GOOG_API_KEY),
     }
+}
+
+/// The provider's key that the caller insists on, if it does.
+pub fn pinned(headers: &HeaderMap) -> Option<Pinned<'_>> {
+    let id = text(headers, &names::PROVIDER_KEY_ID).map(Pinned::Id);
+    id.or_else(|| text(headers, &names::PROVIDER_KEY_NAME).map(Pinned::Name))
 }
 
 /// A comma list in a header: `None` when the header is absent, empty when it is present and empty.

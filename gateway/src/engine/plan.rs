@@ -14,7 +14,6 @@ use super::items::Items;
 use super::journal;
 use super::keys::OwnKey;
 use super::lane::{Content, Lane};
-use super::names;
 use super::offer::Offer;
 use super::refusal::Refusal;
 use crate::state::{Engine, Site, State};
@@ -246,8 +245,6 @@ impl Plan {
 
     /// The provider key that the caller insists on, if it does.
     fn pinned(&self) -> Option<Pinned<'_>> {
-        ask::text(&self.ask.headers, &names::PROVIDER_KEY_ID)
-            .map(Pinned::Id)
-            .or_else(|| ask::text(&self.ask.headers, &names::PROVIDER_KEY_NAME).map(Pinned::Name))
+        ask::pinned(&self.ask.headers)
     }
 }

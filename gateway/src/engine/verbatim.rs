@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use bifrost_policies::Denied;
+use bifrost_policies::{Denied, Pinned};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Passage, failure_of, returnable};
 use bifrost_providers::transport::Answer;
@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::Admitted;
 use super::answer::Reply;
+use super::ask;
 use super::attempt::{MAX_ERROR_BYTES, MAX_REPLY_BYTES};
 use super::dispatch::Served;
 use super::forward::forwarded;
@@ -47,11 +48,15 @@ pub struct Verbatim {
 pub async fn serve(admitted: Admitted, asked: Verbatim) -> Reply {
     let Admitted { state, principal, mut grant } = admitted;
     let allowed = |name: &str| principal.as_ref().is_none_or(|principal| principal.may_use(name));
-    let found = asked.provider(&state, allowed).map(|(name, provider)| (name.clone(), provider));
+    let found = asked.provider(&state, allowed).and_then(|(name, provider)| {
+        let mine = |key: &&KeyState| principal.as_ref().is_none_or(|principal| principal.may_use_key(name, &key.id));
+        let keys = asked.chosen(name, provider.usable_keys().filter(mine).collect())?;
+        Ok((name, provider, keys))
+    });
     match found {
-        Ok((name, provider)) => {
+        Ok((name, provider, keys)) => {
             grant.record().provider = name.to_string();
-            match asked.pass(&state, &name, provider, &mut grant).await {
+            match asked.pass(&state, (name, provider), keys, &mut grant).await {
                 Ok((served, passed)) => passing::reply(served, passed, grant, 0),
                 Err(refusal) => refuse(&refusal, asked.dialect, grant),
             }
@@ -83,16 +88,31 @@ impl Verbatim {
         Ok((name, provider))
     }
 
+    /// The one key that the caller insists on, if it does.
+    fn chosen<'s>(&self, provider: &str, mut keys: Vec<&'s KeyState>) -> Result<Vec<&'s KeyState>, Refusal> {
+        let Some(pinned) = ask::pinned(&self.headers) else { return Ok(keys) };
+        let (by, value) = match pinned {
+            Pinned::Id(id) => ("id", id),
+            Pinned::Name(name) => ("name", name),
+        };
+        keys.retain(|key| if by == "id" { key.id == value } else { key.name == value });
+        if keys.is_empty() {
+            let (provider, value) = (provider.to_owned(), value.to_owned());
+            return Err(Denied::NoSuchKey { provider, by, value }.into());
+        }
+        Ok(keys)
+    }
+
     async fn pass(
         &self,
         state: &State,
-        name: &Arc<str>,
-        provider: &ProviderState,
+        (name, provider): (&Arc<str>, &ProviderState),
+        keys: Vec<&KeyState>,
         grant: &mut Grant,
     ) -> Result<(Served, Passed), Refusal> {
         let permit = provider.queue.enter().await?;
         let mut last = None;
-        for key in provider.usable_keys() {
+        for key in keys {
             grant.record().key_id.clone_from(&key.id);
             grant.record().key_name.clone_from(&key.name);
             let began = Instant::now();
