@@ -23,6 +23,7 @@ pub mod names;
 pub mod observe;
 pub mod offer;
 pub mod order;
+pub mod owners;
 pub mod passing;
 pub mod plan;
 pub mod prose;
@@ -30,6 +31,7 @@ pub mod pump;
 pub mod refusal;
 pub mod relay;
 pub mod select;
+pub mod sequel;
 pub mod stitch;
 pub mod translate;
 pub mod upload;
@@ -56,6 +58,7 @@ use plan::Plan;
 use pump::Pump;
 use refusal::Refusal;
 use relay::RelayBody;
+use sequel::Sequel;
 
 /// A chat request that may be read: who asks, and the snapshot that says so.
 #[derive(Debug)]
@@ -165,9 +168,13 @@ fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
     if fallbacks.len() < asked_for {
         plan.noted.push("/fallbacks", "an entry cannot be the name of a model");
     }
+    plan.sequel = Sequel::of(plan)?;
+    let model = scan.model.as_ref().map(|model| model.name.as_str()).unwrap_or_default();
+    let owner =
+        plan.sequel.as_ref().filter(|_| plan.state.known.split(model).is_none()).map(|sequel| sequel.provider());
     let request = bifrost_policies::Request {
-        model: scan.model.as_ref().map(|model| model.name.as_str()).unwrap_or_default(),
-        provider: scan.provider.as_ref().map(|provider| provider.name.as_str()),
+        model,
+        provider: scan.provider.as_ref().map(|provider| provider.name.as_str()).or(owner),
         default_provider: plan.ask.default_provider,
         fallbacks: &fallbacks,
     };
@@ -177,7 +184,7 @@ fn route(plan: &mut Plan, scan: &Scan) -> Result<(), Refusal> {
     }
     plan.targets = routed.targets;
     plan.own_key = OwnKey::of(&plan.ask, &plan.state);
-    Ok(())
+    plan.keep_to_the_owner()
 }
 
 /// Puts back what the caller's conversation lacks of earlier turns, and offers the gateway's tools where the caller may see
@@ -282,6 +289,9 @@ impl Answer {
 }
 
 fn relayed(plan: &Plan, started: Started, grant: Grant) -> Reply {
+    if let Some(owned) = started.kept(&grant) {
+        owners::seen(&*plan.engine.owners, plan.owner(), owned);
+    }
     let Started { served, source } = started;
     match source {
         Source::Stream(held) => {

@@ -23,6 +23,7 @@ use crate::engine::agent::Limits;
 use crate::engine::journal::Journal;
 use crate::engine::models::Model;
 use crate::engine::observe::RunObserver;
+use crate::engine::owners::{MemoryOwners, Owners};
 use crate::http::cors::Cors;
 use crate::http::patience::STALLED_AFTER;
 use crate::http::sse::PING_AFTER;
@@ -43,6 +44,7 @@ pub struct Engine {
     pub journal: Arc<dyn Journal>,
     /// What Responses clients may refer to by its id alone.
     pub items: Arc<dyn Journal>,
+    pub owners: Arc<dyn Owners>,
     pub tasks: Tasks,
     /// Shows an embedding program what runs.
     pub observer: Option<Arc<dyn RunObserver>>,
@@ -114,6 +116,7 @@ impl Engine {
             log,
             journal,
             items,
+            owners: Arc::new(MemoryOwners::default()),
             tasks,
             observer: None,
             ping_after: PING_AFTER,

@@ -343,7 +343,7 @@ impl Known {
     }
 
     /// `provider/model` in its parts, if the prefix is a provider.
-    fn split<'m>(&self, text: &'m str) -> Option<(&'m str, &'m str)> {
+    pub fn split<'m>(&self, text: &'m str) -> Option<(&'m str, &'m str)> {
         text.split_once('/').filter(|(prefix, _)| self.providers.contains_key(*prefix))
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bifrost_fixtures::mcp::Transport;
 use bifrost_fixtures::{Recorded, Style, ToolServer, Upstream};
+use bifrost_gateway::engine::owners::Owners;
 use bifrost_gateway::record::LogStyle;
 use bifrost_gateway::{Options, config};
 use serde_json::{Value, json};
@@ -267,6 +268,11 @@ impl Gateway {
     pub fn asked(&self, name: &str) -> Vec<Value> {
         let requests = self.upstream(name).requests();
         requests.iter().filter(|request| request.method == http::Method::POST).map(Recorded::json).collect()
+    }
+
+    /// Whose things are on record, as a store that several gateways share would have it.
+    pub fn owners(&self) -> &dyn Owners {
+        &*self.inner.engine().owners
     }
 
     /// Stops it in order.

@@ -33,6 +33,8 @@ mod limits;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod replicate;
 #[cfg(test)]
 mod restore;

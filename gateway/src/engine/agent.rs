@@ -17,6 +17,7 @@ use super::execute::{self, Done, Executor};
 use super::grant::Grant;
 use super::items::{Item, Items};
 use super::offer::{Offer, Owner};
+use super::owners::{self, Trail};
 use super::plan::Plan;
 use super::prose;
 use super::refusal::Refusal;
@@ -64,6 +65,8 @@ pub struct Talk {
     stretch: Vec<Message>,
     /// What the provider of the last turn speaks.
     source: Dialect,
+    /// What providers keep of the reply.
+    trail: Trail,
 }
 
 /// What comes after a turn.
@@ -100,6 +103,7 @@ impl Talk {
             calls: 0,
             stretch: Vec::new(),
             source,
+            trail: Trail::default(),
             items: Vec::new(),
         }
     }
@@ -122,6 +126,15 @@ impl Talk {
         let bound = self.limits.deadline;
         let asked = tokio::time::timeout_at(self.deadline.into(), dispatch::dispatch(&mut self.plan, grant));
         asked.await.unwrap_or(Err(Refusal::RunDeadline(bound)))
+    }
+
+    /// A turn has begun. Where its provider keeps it, its caller may ask for it from now on.
+    pub fn begun(&mut self, turn: &Started, grant: &Grant) {
+        let kept = turn.kept(grant);
+        if let Some(kept) = kept.clone() {
+            owners::seen(&*self.plan.engine.owners, self.plan.owner(), kept);
+        }
+        self.trail.begin(kept);
     }
 
     /// Bounds a wait inside a turn by the end of the run. Without tools there is no run, and a long answer is only long.
@@ -158,6 +171,12 @@ impl Talk {
 
     /// Decides what follows a whole turn, and runs the tools it calls for.
     pub async fn after_turn(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
+        let step = self.decided(reply, grant).await;
+        self.trail.end(&reply.id.to_plain(), &*self.plan.engine.owners, self.plan.owner());
+        step
+    }
+
+    async fn decided(&mut self, reply: &ChatReply, grant: &mut Grant) -> Result<Step, Refusal> {
         self.facts.turns += 1;
         self.source = reply.source;
         self.add_usage(reply.usage.as_ref());
@@ -171,6 +190,7 @@ impl Talk {
             return Ok(Step::Done(Ending::default()));
         };
         let parts = self.as_history(reply, &choice.parts);
+        self.trail.said(|| assistant(parts.clone()));
         if choice.finish.reason == FinishReason::Pause {
             return Ok(self.resume(&parts, grant));
         }
@@ -316,6 +336,7 @@ impl Talk {
         let began = Instant::now();
         let (done, unfinished) = executor.run_all(ours, self.deadline).await;
         grant.waited_tools(began.elapsed());
+        self.trail.ran(&done);
         let before = self.facts.executed.len();
         self.facts.executed.extend(done.iter().map(Done::fact));
         if self.plan.items.is_some() {

@@ -21,6 +21,7 @@ use super::grant::{Grant, clipped};
 use super::hold::Held;
 use super::keys::{Keys, OwnKey};
 use super::lane::Lane;
+use super::owners::Owned;
 use super::plan::{Plan, Prepared};
 use super::refusal::Refusal;
 use crate::record::Attempt;
@@ -121,6 +122,20 @@ impl Served {
 impl Started {
     pub fn is_stream(&self) -> bool {
         matches!(self.source, Source::Stream(_))
+    }
+
+    /// The answer as a thing that its provider keeps, where it does. `grant` still says under which key it was asked.
+    pub fn kept(&self, grant: &Grant) -> Option<Owned> {
+        let id = match &self.source {
+            Source::Whole { tap, .. } => tap.kept.as_ref(),
+            Source::Stream(held) => held.tap().kept(),
+        }?;
+        Some(Owned {
+            provider: self.served.provider.clone(),
+            key: grant.facts().key_id.clone(),
+            id: id.to_plain().into_owned(),
+            since: Vec::new(),
+        })
     }
 }
 

@@ -208,7 +208,8 @@ impl Journal for MemoryJournal {
     }
 }
 
-fn weight(stretch: &[Message]) -> usize {
+/// In bytes of message text, about.
+pub fn weight(stretch: &[Message]) -> usize {
     fn of(kind: &PartKind) -> usize {
         match kind {
             PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Redacted { data: text } => text.len(),

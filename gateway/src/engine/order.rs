@@ -134,14 +134,25 @@ impl Order {
             }
             _ => site.provider.name_model(&mut splice, scan, site.model),
         }
-        drop_our_fields(&mut splice, scan);
+        self.drop_our_fields(&mut splice, scan);
         splice.build()
     }
 
     fn without_our_fields(&self, scan: &Scan) -> Bytes {
         let mut splice = Splice::new(&self.plan.ask.body);
-        drop_our_fields(&mut splice, scan);
+        self.drop_our_fields(&mut splice, scan);
         splice.build()
+    }
+
+    /// What a body says to the gateway alone, and by the gateway's names.
+    fn drop_our_fields(&self, splice: &mut Splice, scan: &Scan) {
+        let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
+        for field in own.into_iter().flatten() {
+            splice.remove(field);
+        }
+        if let Some(sequel) = &self.plan.sequel {
+            sequel.rename(splice);
+        }
     }
 
     async fn answered(
@@ -273,13 +284,5 @@ impl Errand for Order {
                 self.answered(answer, ready).await.map_err(|failure| upload.explained(failure))
             }
         }
-    }
-}
-
-/// What a body says to the gateway alone.
-fn drop_our_fields(splice: &mut Splice, scan: &Scan) {
-    let own = [scan.fallbacks.as_ref(), scan.provider.as_ref().map(|provider| &provider.field)];
-    for field in own.into_iter().flatten() {
-        splice.remove(field);
     }
 }

@@ -16,6 +16,7 @@ use super::keys::OwnKey;
 use super::lane::{Content, Lane};
 use super::offer::Offer;
 use super::refusal::Refusal;
+use super::sequel::Sequel;
 use crate::state::{Engine, Site, State};
 
 /// A request on its way to its targets.
@@ -30,6 +31,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// The provider's key that the request brought.
     pub own_key: Option<OwnKey>,
+    /// What the request continues, where its owner is on record.
+    pub sequel: Option<Box<Sequel>>,
     /// The target to begin with: later turns stay where the first one was answered.
     pub at: usize,
     /// The gateway's tools, where any are offered.
@@ -64,6 +67,7 @@ impl Plan {
             place: String::new(),
             targets: Vec::new(),
             own_key: None,
+            sequel: None,
             at: 0,
             offer: None,
             items: None,
@@ -86,6 +90,9 @@ impl Plan {
             chat.extras.remove("fallbacks");
             if chat.extras.find("provider").is_some_and(|value| value.get().starts_with('"')) {
                 chat.extras.remove("provider");
+            }
+            if let Some(sequel) = &self.sequel {
+                sequel.retell(&mut chat);
             }
             self.chat = Some(chat);
         }
@@ -115,7 +122,7 @@ impl Plan {
             referred = journal::put_back(&*self.engine.items, owner, &mut chat.messages);
             let (items, changed) = Items::read(chat, &self.state.hub.catalog());
             self.items = Some(items);
-            self.restored = changed;
+            self.restored |= changed;
         }
         // A client that sent back what it was shown lacks nothing.
         self.restored = self.restored || journal::restore(&*self.engine.journal, owner, &mut chat.messages);
@@ -142,8 +149,18 @@ impl Plan {
         journal::place(self.owner(), said_last)
     }
 
-    /// Whose journal entries this request may restore.
-    fn owner(&self) -> &str {
+    /// Leaves only targets that have what the request continues.
+    pub fn keep_to_the_owner(&mut self) -> Result<(), Refusal> {
+        if let Some(sequel) = self.sequel.take() {
+            sequel.aim(self)?;
+            self.restored = sequel.has_more();
+            self.sequel = Some(sequel);
+        }
+        Ok(())
+    }
+
+    /// Whose journal entries, and whose things at providers, this request may use.
+    pub fn owner(&self) -> &str {
         self.principal.as_ref().map_or("", |principal| principal.id.as_str())
     }
 
@@ -152,7 +169,8 @@ impl Plan {
     pub fn restore_if_known(&mut self) -> bool {
         let shows_items = self.ask.dialect == Dialect::OpenAiResponses;
         let shown = shows_items && mcp::may_hold_items(&self.ask.body);
-        let may_lack = shown
+        let may_lack = self.restored
+            || shown
             || !self.engine.journal.is_empty() && journal::has_calls(self.ask.dialect, &self.ask.body)
             || !self.engine.items.is_empty() && shows_items && may_refer(&self.ask.body);
         if !may_lack || self.decode().is_err() {
@@ -203,6 +221,9 @@ impl Plan {
         for field in own.into_iter().flatten() {
             splice.remove(field);
         }
+        if let Some(sequel) = &self.sequel {
+            sequel.rename(&mut splice);
+        }
         let hide_usage = scan.stream && site.provider.takes_stream_options() && !self.wants_usage();
         if hide_usage {
             splice.ask_usage(scan);
@@ -239,12 +260,13 @@ impl Plan {
             let grants = principal.provider_grants.as_ref()?;
             grants.iter().find(|grant| *grant.provider == *target.provider)?.key_ids.as_deref()
         });
-        let pinned = if target.fallback_index == 0 { self.pinned() } else { None };
+        let insisted = if target.fallback_index == 0 { self.pinned() } else { None };
+        let pinned = insisted.or_else(|| self.sequel.as_ref().map(|sequel| Pinned::Id(sequel.key())));
         Wanted { model: &target.model, within, pinned, affinity: self.ask.affinity() }
     }
 
     /// The provider key that the caller insists on, if it does.
-    fn pinned(&self) -> Option<Pinned<'_>> {
+    pub fn pinned(&self) -> Option<Pinned<'_>> {
         ask::pinned(&self.ask.headers)
     }
 }

@@ -40,6 +40,12 @@ pub enum Refusal {
         reason: &'static str,
         provider: Arc<str>,
     },
+    /// What its owner on record keeps is not to be had by this caller, or by this request. `field`: of the body that asks for it.
+    OutOfReach {
+        status: StatusCode,
+        field: Option<&'static str>,
+        message: String,
+    },
     /// The tool loop's own deadline passed while a model or a tool was still at work.
     RunDeadline(Duration),
     /// A tool call whose arguments its schema refuses. The complaint may quote them, so the log does without it.
@@ -84,6 +90,7 @@ impl Refusal {
             Self::Malformed(_)
             | Self::Strict(_)
             | Self::ThreadUnsupported
+            | Self::OutOfReach { .. }
             | Self::RunDeadline(_)
             | Self::Arguments { .. }
             | Self::Http { .. } => false,
@@ -99,7 +106,7 @@ impl Refusal {
             Self::Failed { failure, .. } => failure_status(failure),
             Self::Strict(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RunDeadline(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Http { status, .. } => *status,
+            Self::OutOfReach { status, .. } | Self::Http { status, .. } => *status,
         }
     }
 
@@ -110,6 +117,7 @@ impl Refusal {
             Self::Malformed(_) | Self::ThreadUnsupported | Self::HeldElsewhere { .. } | Self::Arguments { .. } => {
                 "invalid_request_error".to_owned()
             }
+            Self::OutOfReach { status, .. } => out_of_reach(*status).to_owned(),
             Self::Failed { failure, .. } => failure_kind(failure),
             Self::Strict(_) => "lossy_translation".to_owned(),
             Self::RunDeadline(_) => "request_timed_out".to_owned(),
@@ -124,6 +132,7 @@ impl Refusal {
             Self::Malformed(_) | Self::ThreadUnsupported | Self::HeldElsewhere { .. } | Self::Arguments { .. } => {
                 "invalid_request_error"
             }
+            Self::OutOfReach { status, .. } => out_of_reach(*status),
             Self::Failed { failure, .. } => failure_class(failure.kind),
             Self::Strict(_) => "lossy_translation",
             Self::RunDeadline(_) => "request_timed_out",
@@ -164,7 +173,7 @@ impl Refusal {
             }
             Self::RunDeadline(bound) => format!("the tool loop did not finish within {bound:?}"),
             Self::Arguments { complaint, .. } => complaint.clone(),
-            Self::Http { message, .. } => message.clone(),
+            Self::OutOfReach { message, .. } | Self::Http { message, .. } => message.clone(),
         }
     }
 
@@ -180,7 +189,9 @@ impl Refusal {
         let (code, param) = match self {
             Self::Failed { failure, .. } => (failure.provider_code.clone(), failure.param.clone()),
             Self::Malformed(malformed) if !malformed.pointer.is_empty() => (None, Some(malformed.pointer.clone())),
-            Self::HeldElsewhere { field, .. } => (None, Some(format!("/{field}"))),
+            Self::HeldElsewhere { field, .. } | Self::OutOfReach { field: Some(field), .. } => {
+                (None, Some(format!("/{field}")))
+            }
             Self::ThreadUnsupported => (Some("thread_unsupported_request".to_owned()), Some("/thread".to_owned())),
             _ => (None, None),
         };
@@ -237,6 +248,7 @@ impl Refusal {
             | Self::Strict(_)
             | Self::ThreadUnsupported
             | Self::HeldElsewhere { .. }
+            | Self::OutOfReach { .. }
             | Self::Arguments { .. }
             | Self::Http { .. } => {
                 headers.insert(&names::SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -295,6 +307,14 @@ fn failure_kind(failure: &Failure) -> String {
         _ => failure.provider_type.clone(),
     };
     provider_type.unwrap_or_else(|| failure_class(failure.kind).to_owned())
+}
+
+fn out_of_reach(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::FORBIDDEN => "provider_blocked",
+        StatusCode::NOT_FOUND => "not_found_error",
+        _ => "invalid_request_error",
+    }
 }
 
 fn failure_class(kind: FailureKind) -> &'static str {

@@ -28,6 +28,7 @@ pub async fn whole(talk: &mut Talk, first: Started, grant: &mut Grant) -> Result
     let mut started = first;
     let mut shown: Vec<Part> = talk.opening().iter().map(Item::part).collect();
     loop {
+        talk.begun(&started, grant);
         let Started { mut served, source } = started;
         served.release();
         talk.losses.extend(served.losses.clone());
@@ -166,6 +167,7 @@ async fn live_turns(
     let mut started = first;
     loop {
         stitch.begin_turn();
+        talk.begun(&started, grant);
         talk.losses.extend(started.served.losses.clone());
         let reply = talk.bounded(live_turn(talk, started, grant, stitch, out)).await?;
         let step = talk.after_turn(&reply, grant).await?;

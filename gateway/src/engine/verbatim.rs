@@ -1,17 +1,18 @@
-//! What belongs to one provider's account and names no model: files, batches, stored responses. It goes to the provider that
-//! the caller names, method, path, query and body as they came.
+//! What belongs to one provider's account and names no model: files, batches, stored responses. Method, path, query and body
+//! go as they came, to the owner on record ([`super::owners`]): the provider, and the key, that made the thing.
 //!
-//! A thing belongs to the key that made it, and nothing in a request says which that was. So the keys are asked one after the
-//! other until one knows it.
+//! Where nobody is on record, or the caller names another provider, that provider's keys are asked one after the other until
+//! one knows the thing: nothing in a request says which that is.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use bifrost_policies::{Denied, Pinned};
+use bifrost_policies::{Denied, Pinned, Principal};
 use bifrost_providers::failure::FailureKind;
 use bifrost_providers::provider::{Passage, failure_of, returnable};
+use bifrost_providers::scan::Named;
 use bifrost_providers::transport::Answer;
-use bifrost_providers::{Dialect, Failure, Losses};
+use bifrost_providers::{Dialect, Failure, Losses, tap};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -23,69 +24,124 @@ use super::dispatch::Served;
 use super::forward::forwarded;
 use super::grant::Grant;
 use super::lane::Lane;
+use super::owners::{self, Owned, Owners};
 use super::passing::{self, Passed};
 use super::refusal::Refusal;
 use super::refuse;
 use super::upload::Upload;
-use crate::state::{KeyState, ProviderState, State};
+use crate::state::{Engine, KeyState, ProviderState, State};
 
 /// A request that is passed on.
 #[derive(Debug)]
 pub struct Verbatim {
     pub method: Method,
-    /// Below the provider's base URL, query included.
+    /// Below the provider's base URL.
     pub path: String,
+    /// Without its question mark; empty where there is none.
+    pub query: String,
     /// What its callers and its providers speak.
     pub dialect: Dialect,
-    /// The provider that is to have it, if anybody said so.
+    /// The provider that the request names.
     pub provider: Option<String>,
+    /// The provider that the route stands for.
+    pub default_provider: Option<&'static str>,
     pub headers: HeaderMap,
     pub content_type: Option<HeaderValue>,
     pub body: Upload,
 }
 
+/// Who asks, and what is on record of its things.
+struct Caller<'a> {
+    owners: &'a dyn Owners,
+    principal: Option<&'a Principal>,
+}
+
+/// Where a request goes.
+struct Place<'s> {
+    name: &'s Arc<str>,
+    provider: &'s ProviderState,
+    /// In the order in which they are asked.
+    keys: Vec<&'s KeyState>,
+}
+
 /// Answers one request. Never fails: a refusal is an answer too.
-pub async fn serve(admitted: Admitted, asked: Verbatim) -> Reply {
+pub async fn serve(engine: Arc<Engine>, admitted: Admitted, mut asked: Verbatim) -> Reply {
     let Admitted { state, principal, mut grant } = admitted;
-    let allowed = |name: &str| principal.as_ref().is_none_or(|principal| principal.may_use(name));
-    let found = asked.provider(&state, allowed).and_then(|(name, provider)| {
-        let mine = |key: &&KeyState| principal.as_ref().is_none_or(|principal| principal.may_use_key(name, &key.id));
-        let keys = asked.chosen(name, provider.usable_keys().filter(mine).collect())?;
-        Ok((name, provider, keys))
-    });
-    match found {
-        Ok((name, provider, keys)) => {
-            grant.record().provider = name.to_string();
-            match asked.pass(&state, (name, provider), keys, &mut grant).await {
-                Ok((served, passed)) => passing::reply(served, passed, grant, 0),
-                Err(refusal) => refuse(&refusal, asked.dialect, grant),
+    let caller = Caller { owners: &*engine.owners, principal: principal.as_deref() };
+    let answered = match asked.placed(&state, &caller).await {
+        Ok(place) => asked.pass(&state, place, &mut grant).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answered {
+        Ok((served, passed)) => {
+            if asked.method != Method::DELETE {
+                caller.sees(&served, &passed, &grant);
             }
+            passing::reply(served, passed, grant, 0)
         }
         Err(refusal) => refuse(&refusal, asked.dialect, grant),
     }
 }
 
+// === impl Caller ===
+
+impl Caller<'_> {
+    fn owner_of(&self, id: &str) -> Option<Arc<Owned>> {
+        self.owners.find(self.id(), id)
+    }
+
+    /// Puts on record whose the thing is that an answer describes.
+    fn sees(&self, served: &Served, passed: &Passed, grant: &Grant) {
+        let Passed::Whole { body, .. } = passed else { return };
+        for id in tap::kept(body) {
+            let (provider, key) = (served.provider.clone(), grant.facts().key_id.clone());
+            owners::seen(self.owners, self.id(), Owned { provider, key, id, since: Vec::new() });
+        }
+    }
+
+    fn may_use(&self, provider: &str) -> bool {
+        self.principal.is_none_or(|principal| principal.may_use(provider))
+    }
+
+    fn may_use_key(&self, provider: &str, key: &KeyState) -> bool {
+        self.principal.is_none_or(|principal| principal.may_use_key(provider, &key.id))
+    }
+
+    fn id(&self) -> &str {
+        self.principal.map_or("", |principal| &principal.id)
+    }
+}
+
+// === impl Verbatim ===
+
 impl Verbatim {
-    fn provider<'s>(
-        &self,
-        state: &'s State,
-        allowed: impl Fn(&str) -> bool,
-    ) -> Result<(&'s Arc<str>, &'s ProviderState), Refusal> {
-        let Some(wanted) = self.provider.as_deref() else {
-            return Err(Refusal::Http {
-                status: StatusCode::BAD_REQUEST,
-                kind: "invalid_request_error",
-                message: "name the provider that this belongs to: ?provider=openai".to_owned(),
-            });
-        };
+    /// What the caller says of the provider wins, then what is on record, then what the route stands for.
+    async fn placed<'s>(&mut self, state: &'s State, caller: &Caller<'_>) -> Result<Place<'s>, Refusal> {
+        let said = self.provider.take();
+        let owned = self.owner(caller).await?;
+        let owned = owned.filter(|(_, owned)| said.as_deref().is_none_or(|said| said == &*owned.provider));
+        let on_record = owned.as_ref().map(|(_, owned)| &*owned.provider);
+        let wanted = said.as_deref().or(on_record).or(self.default_provider).ok_or_else(nameless)?;
         let Some((name, provider)) = state.providers.get_key_value(wanted) else {
-            let known = state.providers.keys().filter(|name| allowed(name)).map(ToString::to_string).collect();
+            let known = state.providers.keys().filter(|name| caller.may_use(name)).map(ToString::to_string).collect();
             return Err(Denied::UnknownProvider { provider: wanted.to_owned(), known }.into());
         };
-        if !allowed(name) {
+        if !caller.may_use(name) {
             return Err(Denied::ProviderBlocked { provider: name.to_string() }.into());
         }
-        Ok((name, provider))
+        let keys = provider.usable_keys().filter(|key| caller.may_use_key(name, key)).collect();
+        let mut keys = self.chosen(name, keys)?;
+        if let Some((id, owned)) = owned {
+            if said.is_none() && ask::pinned(&self.headers).is_none() {
+                keys.retain(|key| key.id == owned.key);
+                if keys.is_empty() {
+                    return Err(out_of_reach(&id, name));
+                }
+            }
+            keys.sort_by_key(|key| key.id != owned.key);
+            self.rename(&id, &owned.id);
+        }
+        Ok(Place { name, provider, keys })
     }
 
     /// The one key that the caller insists on, if it does.
@@ -103,13 +159,36 @@ impl Verbatim {
         Ok(keys)
     }
 
+    /// What is on record of the thing that is asked for, and the caller's name for it: one in the path, or the file that a new
+    /// batch of OpenAI's is to work through.
+    async fn owner(&self, caller: &Caller<'_>) -> Result<Option<(String, Arc<Owned>)>, Refusal> {
+        let known = |id: &str| Some((id.to_owned(), caller.owner_of(id)?));
+        let named = self.path.split('/').find_map(known);
+        let makes_batch =
+            self.dialect == Dialect::OpenAiChat && self.method == Method::POST && self.path.ends_with("/batches");
+        if named.is_some() || !makes_batch {
+            return Ok(named);
+        }
+        self.body.whole().await?;
+        let file = Named::find(&self.body.kept().concat().into(), "input_file_id")?;
+        Ok(file.and_then(|file| known(&file.name)))
+    }
+
+    /// Says the provider's own name for the thing.
+    fn rename(&mut self, id: &str, own: &str) {
+        if id != own {
+            let parts: Vec<&str> = self.path.split('/').map(|part| if part == id { own } else { part }).collect();
+            self.path = parts.join("/");
+        }
+    }
+
     async fn pass(
         &self,
         state: &State,
-        (name, provider): (&Arc<str>, &ProviderState),
-        keys: Vec<&KeyState>,
+        Place { name, provider, keys }: Place<'_>,
         grant: &mut Grant,
     ) -> Result<(Served, Passed), Refusal> {
+        grant.record().provider = name.to_string();
         let permit = provider.queue.enter().await?;
         let mut last = None;
         for key in keys {
@@ -150,9 +229,10 @@ impl Verbatim {
             return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
         }
         let credential = key.credential().await?;
+        let path = if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) };
         let call = provider.pass(Passage {
             method: self.method.clone(),
-            path: &self.path,
+            path: &path,
             credential: credential.as_deref(),
             forwarded: &forwarded(&self.headers, &state.header_filter, self.dialect),
             content_type: self.content_type.as_ref(),
@@ -172,6 +252,23 @@ impl Verbatim {
         let passed = Passed::read(&headers, body, MAX_REPLY_BYTES).await?;
         Ok((status, headers, passed))
     }
+}
+
+fn nameless() -> Refusal {
+    Refusal::Http {
+        status: StatusCode::BAD_REQUEST,
+        kind: "invalid_request_error",
+        message: "name the provider that this belongs to: ?provider=openai".to_owned(),
+    }
+}
+
+/// The way out is the caller's word: another key may well be one of the same account.
+fn out_of_reach(id: &str, provider: &str) -> Refusal {
+    let message = format!(
+        "{id} is kept under a key of {provider} that is not to be had for this request: it is no longer configured, or the \
+         virtual key may not use it; ?provider={provider} asks the other keys"
+    );
+    Refusal::OutOfReach { status: StatusCode::NOT_FOUND, field: None, message }
 }
 
 /// The key knows nothing of it, or is not let in itself.

@@ -91,17 +91,18 @@ pub async fn pass(
     };
     let cap = admitted.state.max_body_bytes;
     let (provider, query) = provider_of(head.uri.query().unwrap_or_default());
-    let path = if query.is_empty() { route.upstream } else { format!("{}?{query}", route.upstream) };
     let asked = Verbatim {
         method: head.method.clone(),
-        path,
+        path: route.upstream,
+        query,
         dialect: route.dialect,
-        provider: provider.or_else(|| route.default_provider.map(str::to_owned)),
+        provider,
+        default_provider: route.default_provider,
         content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
         headers: head.headers.clone(),
         body: upload.clone(),
     };
-    let reply = Box::pin(verbatim::serve(admitted, asked)).await;
+    let reply = Box::pin(verbatim::serve(engine, admitted, asked)).await;
     told(reply, &upload, &head, cap).await
 }
 

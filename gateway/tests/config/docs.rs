@@ -67,7 +67,7 @@ fn line(row: &Listed) -> String {
         }
         Serves::Explain => "what would become of such a chat request; nobody is asked".to_owned(),
         Serves::Order(endpoint) => format!("`{}`, routed by its model", endpoint.request_type(false)),
-        Serves::Verbatim(kind) => format!("`{kind}`, passed on to the provider named"),
+        Serves::Verbatim(kind) => format!("`{kind}`, passed on to its owner"),
         Serves::Models(_) if row.path.contains("{model}") => "one of these models".to_owned(),
         Serves::Models(_) => "models of all providers, as far as the caller may use them".to_owned(),
     };

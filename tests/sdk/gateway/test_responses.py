@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 from clients import openai_client
-from script import call
+from script import call, note
 
 SECRET = "The heron lands at dawn."  # what `world.mjs` wrote into note.txt
 MODELS = [f"{name}/scripted-small" for name in ("openai", "anthropic", "gemini", "bedrock", "cohere")]
@@ -68,3 +68,29 @@ def test_errors_have_their_classes(oai, model):
 def test_every_base_url(world, path):
     reply = openai_client(world, path=path).responses.create(model="openai/scripted-small", input="[say: Hi]")
     assert reply.output_text == "Hi"
+
+
+@each_way
+def test_a_stored_response_is_found_and_continued_by_its_id_alone(world, oai, stream):
+    model = "openai/scripted-small"
+    first = ask(oai, stream, model=model, input=f"{note(world)}[then][say: {{results}}]")
+    assert first.output_text == SECRET
+    assert oai.responses.retrieve(first.id).output_text == SECRET
+    assert oai.responses.input_items.list(first.id).data
+    again = ask(oai, stream, model=model, previous_response_id=first.id, input="[echo]")
+    seen = json.loads(again.output_text)["roles"]
+    assert seen == ["user", "function_call", "function_call_output", "assistant", "user"]
+    oai.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        oai.responses.retrieve(first.id)
+
+
+def test_a_batch_is_made_of_a_file_and_read_by_their_ids_alone(oai):
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions"}
+    line["body"] = {"model": "scripted-small", "messages": [{"role": "user", "content": "[say: done]"}]}
+    upload = ("requests.jsonl", json.dumps(line).encode())
+    file = oai.files.create(file=upload, purpose="batch", extra_query={"provider": "openai"})
+    assert oai.files.retrieve(file.id).filename == "requests.jsonl"
+    batch = oai.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    results = oai.batches.retrieve(batch.id).output_file_id
+    assert "chat.completion" in oai.files.content(results).text
