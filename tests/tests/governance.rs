@@ -276,3 +276,21 @@ async fn files_are_under_the_keys_that_a_virtual_key_grants_and_the_one_that_its
         assert_eq!(answer.status, if wanted.is_empty() { 400 } else { 404 }, "{}", answer.text());
     }
 }
+
+#[tokio::test]
+async fn each_grant_of_a_provider_has_its_own_models_and_keys() {
+    let granted = json!([
+        {"provider": "openai", "allowed_models": ["small"], "key_ids": ["key-0"]},
+        {"provider": "openai", "allowed_models": ["large"], "key_ids": ["key-1"]},
+    ]);
+    let gateway = Gateway::start()
+        .provider_keys("openai", Style::OpenAi, &["sk-0", "sk-1"], 0)
+        .virtual_key(json!({"name": "two", "value": "vk-two", "provider_configs": granted}))
+        .await;
+    for (model, key) in [("small", "Bearer sk-0"), ("large", "Bearer sk-1")] {
+        let chat = Chat::openai(&format!("openai/{model}"), "[say: Hi]").header("x-bf-vk", "vk-two");
+        assert_eq!(gateway.ask(&chat).await.told().text, "Hi", "{model}");
+        let request = gateway.upstream("openai").requests().pop().unwrap();
+        assert_eq!(request.header("authorization"), Some(key), "{model}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bifrost_policies::{Pinned, Principal, Target, Wanted};
+use bifrost_policies::{Pinned, Principal, ProviderGrant, Target, Wanted};
 use bifrost_providers::dialect::openai_responses::{depends_on_provider, kept, may_refer, mcp};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
@@ -258,7 +258,9 @@ impl Plan {
     pub fn wanted<'a>(&'a self, target: &'a Target) -> Wanted<'a> {
         let within = self.principal.as_ref().and_then(|principal| {
             let grants = principal.provider_grants.as_ref()?;
-            grants.iter().find(|grant| *grant.provider == *target.provider)?.key_ids.as_deref()
+            let of_target =
+                |grant: &&ProviderGrant| *grant.provider == *target.provider && grant.allows_model(&target.model);
+            grants.iter().find(of_target)?.key_ids.as_deref()
         });
         let insisted = if target.fallback_index == 0 { self.pinned() } else { None };
         let pinned = insisted.or_else(|| self.sequel.as_ref().map(|sequel| Pinned::Id(sequel.key())));
