@@ -101,8 +101,7 @@ impl Dialect for Bedrock {
             "length" => "max_tokens",
             "tool_calls" => "tool_use",
             "content_filter" => "content_filtered",
-            // What is told with the status 504, for which the service has no word of its own.
-            "request_timed_out" => "InternalServerException",
+            "request_timed_out" => "ModelTimeoutException",
             other => other,
         }
     }

@@ -14,13 +14,11 @@ use crate::json::{Object, Str, wire};
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
-/// Names of errors, the status each stands for, and what it means (service model, and "Common errors" of the API reference); the
-/// first row of a status is the one written for it.
+/// Names of errors as they are read, the status each stands for, and what it means (service model of botocore 1.44.5, and "Common
+/// errors" of the API reference).
 const TYPES: &[(&str, u16, FailureKind)] = &[
     ("ValidationException", 400, FailureKind::Rejected),
     ("AccessDeniedException", 403, FailureKind::Credential),
-    ("AccessDeniedException", 401, FailureKind::Credential),
-    ("AccessDeniedException", 402, FailureKind::Credential),
     ("ResourceNotFoundException", 404, FailureKind::Rejected),
     ("ModelTimeoutException", 408, FailureKind::Unavailable),
     ("ConflictException", 409, FailureKind::Rejected),
@@ -47,13 +45,13 @@ const TYPES: &[(&str, u16, FailureKind)] = &[
     ("UnrecognizedClientException", 403, FailureKind::Credential),
 ];
 
-/// Exceptions that a stream may end with; official clients know no others.
-const IN_STREAMS: &[(&str, u16)] = &[
-    ("modelStreamErrorException", 424),
-    ("validationException", 400),
-    ("throttlingException", 429),
-    ("serviceUnavailableException", 503),
-    ("internalServerException", 500),
+/// Exceptions that a stream may end with (`ConverseStreamOutput` of the service model); official clients know no others.
+const IN_STREAMS: &[&str] = &[
+    "modelStreamErrorException",
+    "validationException",
+    "throttlingException",
+    "serviceUnavailableException",
+    "internalServerException",
 ];
 
 /// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
@@ -92,16 +90,17 @@ pub(super) fn wait(wait: Duration) -> HeaderMap {
     HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from(milliseconds))])
 }
 
-/// The exception for a stream that has begun: its name and its payload.
+/// The exception for a stream that has begun: its name and its payload. One that stands for several statuses has a member for which.
 pub(super) fn encode_exception(problem: &Problem) -> (&'static str, Vec<u8>) {
-    let status = problem.status.as_u16();
-    let fallback = if problem.status.is_client_error() { "validationException" } else { "internalServerException" };
-    let said = IN_STREAMS.iter().find(|(name, _)| *name == problem.kind);
-    let known = said.or_else(|| IN_STREAMS.iter().find(|(_, code)| *code == status));
-    let name = known.map_or(fallback, |(name, _)| name);
+    let said = IN_STREAMS.iter().find(|name| **name == problem.kind);
+    let (_, written) = names_of(problem.status);
+    let name = said.copied().unwrap_or(written);
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.str("message", &message_of(problem));
+    if name == "modelStreamErrorException" {
+        object.raw("originalStatusCode", problem.status.as_str());
+    }
     object.end();
     (name, out)
 }
@@ -111,12 +110,24 @@ fn message_of(problem: &Problem) -> String {
     if is_ours { problem.message.clone() } else { format!("{}: {}", problem.kind, problem.message) }
 }
 
+/// What a provider of this dialect said is said again. The exceptions of a stream are no errors of a whole answer.
 fn name_of(problem: &Problem) -> &'static str {
-    let server = problem.status.is_server_error();
-    let fallback = if server { "InternalServerException" } else { "ValidationException" };
-    let status = problem.status.as_u16();
-    let same = TYPES.iter().find(|(name, ..)| *name == problem.kind);
-    same.or_else(|| TYPES.iter().find(|(_, code, _)| *code == status)).map_or(fallback, |(name, ..)| name)
+    let said = TYPES.iter().find(|(name, ..)| *name == problem.kind);
+    said.map_or_else(|| names_of(problem.status).0, |(name, ..)| name)
+}
+
+/// The error for a status: of a whole answer, among those that `Converse` declares, and within a stream.
+fn names_of(status: StatusCode) -> (&'static str, &'static str) {
+    match status.as_u16() {
+        401 | 403 => ("AccessDeniedException", "validationException"),
+        404 => ("ResourceNotFoundException", "validationException"),
+        408 | 504 => ("ModelTimeoutException", "modelStreamErrorException"),
+        424 => ("ModelErrorException", "modelStreamErrorException"),
+        429 => ("ThrottlingException", "throttlingException"),
+        503 | 529 => ("ServiceUnavailableException", "serviceUnavailableException"),
+        400..=499 => ("ValidationException", "validationException"),
+        _ => ("InternalServerException", "internalServerException"),
+    }
 }
 
 // === Reading ===
@@ -216,14 +227,19 @@ mod tests {
         for (status, name, exception) in [
             (400, "ValidationException", "validationException"),
             (401, "AccessDeniedException", "validationException"),
-            (402, "AccessDeniedException", "validationException"),
+            (402, "ValidationException", "validationException"),
             (403, "AccessDeniedException", "validationException"),
             (404, "ResourceNotFoundException", "validationException"),
+            (408, "ModelTimeoutException", "modelStreamErrorException"),
+            (409, "ValidationException", "validationException"),
             (413, "ValidationException", "validationException"),
+            (424, "ModelErrorException", "modelStreamErrorException"),
             (429, "ThrottlingException", "throttlingException"),
             (500, "InternalServerException", "internalServerException"),
             (502, "InternalServerException", "internalServerException"),
             (503, "ServiceUnavailableException", "serviceUnavailableException"),
+            (504, "ModelTimeoutException", "modelStreamErrorException"),
+            (529, "ServiceUnavailableException", "serviceUnavailableException"),
         ] {
             let body: serde_json::Value = serde_json::from_slice(&encode(&problem(status))).unwrap();
             assert_eq!(body["message"], "budget_exceeded: no \"money\" left");
@@ -231,12 +247,18 @@ mod tests {
             assert_eq!(headers(&problem(status))[ERROR_TYPE], name);
             let (kind, payload) = encode_exception(&problem(status));
             assert_eq!(kind, exception, "{status}");
-            assert_eq!(decode_exception(kind, &payload).message, body["message"]);
+            let read = decode_exception(kind, &payload);
+            assert_eq!(read.message, body["message"]);
+            // An exception that stands for several statuses says which; what is AWS's own stays a model's fault in the middle.
+            if status == 504 {
+                assert_eq!(read.status.map(|it| it.as_u16()), Some(status));
+            }
         }
         // What a provider of this dialect said is said again.
         let said = Problem { kind: "modelStreamErrorException".into(), ..problem(500) };
         assert_eq!(encode_exception(&said).0, "modelStreamErrorException");
         assert_eq!(message_of(&said), "no \"money\" left");
+        assert_eq!(name_of(&said), "InternalServerException", "before the stream has begun");
     }
 
     #[test]
