@@ -195,6 +195,35 @@ async fn tokens_that_cannot_be_are_never_negative_and_never_cost_the_reply() {
     assert!(!metrics.lines().any(|line| line.ends_with("NaN") || line.contains(" -")), "{metrics}");
 }
 
+#[tokio::test]
+async fn of_counts_that_fall_while_a_stream_grows_the_latest_is_told_and_recorded_once() {
+    let play = |asked: Asked| {
+        let early = wire::counting(asked.style, SAID, &json!(900));
+        stream(asked, &[early])
+    };
+    let keys = HashMap::from([("key".to_owned(), Arc::new(play) as Play)]);
+    let (setup, _broken) = playing(keys).await;
+    let process = Process::start(Some(setup.config()), &[]);
+    let client = process.client().await;
+    for style in CLIENTS {
+        for provider in PROVIDERS {
+            let answer = ask(&client, style, provider, true).await;
+            let about = format!("{style:?} to {provider:?}: {}", answer.text());
+            assert!(answer.status == 200 && !answer.broken && answer.text().contains(SAID), "{about}");
+            assert!(!answer.text().contains(":-"), "{about}");
+        }
+    }
+    let asked = CLIENTS.len() * PROVIDERS.len();
+    eventually("every request is recorded", || process.records().len() == asked).await;
+    for record in process.records() {
+        assert_eq!((&record["outcome"], &record["usage_input"]), (&json!("success"), &json!(7)), "{record}");
+        assert_eq!(record["usage_output"], 7, "{record}");
+    }
+    for metric in ["bifrost_input_tokens_total", "bifrost_output_tokens_total"] {
+        client.metric_becomes(metric, &[], f64::from(7 * u32::try_from(asked).or_fail("few"))).await;
+    }
+}
+
 // === streams ===
 
 #[tokio::test]

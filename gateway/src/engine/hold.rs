@@ -21,7 +21,7 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 const MAX_PREAMBLE_EVENTS: usize = 10_000;
 
 /// The next event and what it is; an error event is a failure.
-type Next = Option<Result<(Event, Seen), Box<Failure>>>;
+pub type Next = Option<Result<(Event, Seen), Box<Failure>>>;
 
 /// A provider's stream, from its first event, with the part already read.
 #[derive(Debug)]

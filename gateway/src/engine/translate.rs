@@ -2,6 +2,8 @@
 //!
 //! Both read turns the same way and let [`Talk`] decide what follows; they differ only in where the parts go.
 
+use std::time::Instant;
+
 use bifrost_providers::chat::{Part, PartKind};
 use bifrost_providers::dialect::WriterOptions;
 use bifrost_providers::event::{Fold, unfold};
@@ -16,7 +18,7 @@ use super::answer::{Reply, ReplyBody};
 use super::attempt::MAX_REPLY_BYTES;
 use super::dispatch::{LINGER, Served, Source, Started};
 use super::grant::Grant;
-use super::hold::Held;
+use super::hold::{Held, Next};
 use super::items::Item;
 use super::pump::Outlet;
 use super::refusal::Refusal;
@@ -215,7 +217,8 @@ async fn live_turn(
             let mut reader = served.upstream.codec().reader();
             let mut events = Vec::new();
             let mut room = MAX_REPLY_BYTES;
-            while let Some(next) = held.next().await {
+            let mut grace = None;
+            while let Some(next) = next(&mut held, &mut grace).await {
                 let (event, _) = next.map_err(|failure| failed(&served, *failure))?;
                 room = less(room, event.raw.len()).map_err(|failure| failed(&served, *failure))?;
                 if event.is_comment() {
@@ -225,7 +228,7 @@ async fn live_turn(
                 reader.read(&event.frame, &mut events).map_err(|failure| failed(&served, *failure))?;
                 let chunk = take(&mut events, stitch);
                 out.send(chunk).await;
-                if reader.is_done() || held.tap().is_complete() {
+                if reader.is_done() {
                     break;
                 }
             }
@@ -237,6 +240,16 @@ async fn live_turn(
         }
     }
     Ok(fold.finish())
+}
+
+/// The next event. A provider that has said all that a reply needs may say more (another choice, its last counts), but is not
+/// waited for: some keep their connection open, some ping. Nor does it matter any more how that ends.
+async fn next(held: &mut Held, grace: &mut Option<Instant>) -> Next {
+    if !held.tap().is_complete() {
+        return held.next().await;
+    }
+    let end = *grace.get_or_insert_with(|| Instant::now() + LINGER);
+    tokio::time::timeout_at(end.into(), held.next()).await.unwrap_or(None).filter(Result::is_ok)
 }
 
 /// The room that is left for a turn, which is kept whole until it ends. A stream that never ends must not take all memory.

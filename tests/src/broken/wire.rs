@@ -171,6 +171,32 @@ pub fn text(style: Style, text: &str) -> Bytes {
     }
 }
 
+/// [`text`], and beside it what was used so far, wherever the dialect has a place for that before its end: Bedrock
+/// and Cohere have none.
+pub fn counting(style: Style, text: &str, count: &Value) -> Bytes {
+    let said = self::text(style, text);
+    let used = usage(style, Some(count));
+    let more = match style {
+        Style::OpenAi => data(&with(
+            json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+                "choices": [{"index": 0, "delta": {}, "finish_reason": null}]}),
+            used,
+        )),
+        Style::Anthropic => named("message_delta", with(json!({"delta": {}}), used)),
+        Style::Gemini => data(&with(
+            json!({"candidates": [{"content": {"parts": [{"text": ""}], "role": "model"}, "index": 0}],
+                "modelVersion": "m", "responseId": "r"}),
+            used,
+        )),
+        Style::Responses => {
+            let response = counted(style, "", Some(count));
+            responses("response.in_progress", 5, json!({"response": response}))
+        }
+        Style::Bedrock | Style::Cohere => Bytes::new(),
+    };
+    [said, more].concat().into()
+}
+
 /// An error within a stream, `at` events after its beginning.
 pub fn failing(style: Style, trouble: Trouble, at: u64) -> Bytes {
     let limited = trouble == Trouble::Limited;
