@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bifrost_providers::Losses;
 use bifrost_providers::json::Object;
 use bifrost_providers::reply::Usage;
 use parking_lot::Mutex;
@@ -71,8 +72,8 @@ pub struct Record {
     pub stopped: Option<&'static str>,
     /// The request headers that the operator asked for (`client.logging_headers`).
     pub metadata: BTreeMap<String, String>,
-    /// JSON pointers and reasons of what could not cross between dialects.
-    pub losses: Vec<String>,
+    /// What could not cross between dialects.
+    pub losses: Losses,
 }
 
 /// One failed attempt.
@@ -147,7 +148,8 @@ impl Record {
         if !self.metadata.is_empty() {
             object.serialized("metadata", &self.metadata);
         }
-        listed(&mut object, "losses", &self.losses);
+        let lost = self.losses.iter().map(|loss| format!("{}: {}", loss.pointer, loss.reason));
+        listed(&mut object, "losses", &lost.collect::<Vec<_>>());
         object.end();
         out.push(b'\n');
     }
@@ -365,6 +367,8 @@ mod tests {
             is_error: false,
             truncated_from_bytes: Some(9),
         };
+        let mut losses = Losses::default();
+        losses.push("/seed", "no");
         let record = Record {
             error_type: Some(text()),
             error_message: Some("a \"quoted\" one".into()),
@@ -385,7 +389,7 @@ mod tests {
             tools_executed: vec![executed],
             stopped: Some("max_depth"),
             metadata: [(text(), text())].into(),
-            losses: vec![text()],
+            losses,
             ..Record::default()
         };
         let line: serde_json::Value = serde_json::from_slice(&line(&record)).unwrap();

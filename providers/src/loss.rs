@@ -1,6 +1,7 @@
 //! What could not cross from one dialect to another: what, where, why. Nothing is dropped without a line here.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::Dialect;
 use crate::chat::Extras;
@@ -13,7 +14,7 @@ use crate::json::{find, utf8};
 pub type Places = &'static [(&'static str, &'static str)];
 
 /// One thing that the target dialect cannot say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Loss {
     /// JSON pointer (RFC 6901) into the body it was taken from, such as `/messages/2/content/0/cache_control`.
     pub pointer: String,
@@ -21,16 +22,35 @@ pub struct Loss {
     pub reason: Cow<'static, str>,
 }
 
-/// The losses of one crossing, in the order they were met.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Losses(Vec<Loss>);
+/// The losses of one crossing, in the order they were met, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    list: Vec<Loss>,
+    /// What the list holds, once that is much: a flood of calls may lose something in each.
+    known: Option<Box<Known>>,
+}
+
+/// Apart, because it is rarely there.
+#[derive(Clone, Debug, Default)]
+struct Known(HashSet<Loss>);
+
+/// Fewer are compared with a new one one by one.
+const MANY: usize = 16;
 
 impl Losses {
     pub fn push(&mut self, pointer: impl Into<String>, reason: impl Into<Cow<'static, str>>) {
         let loss = Loss { pointer: pointer.into(), reason: reason.into() };
-        if !self.0.contains(&loss) {
-            self.0.push(loss);
+        if self.is_new(&loss) {
+            self.list.push(loss);
         }
+    }
+
+    fn is_new(&mut self, loss: &Loss) -> bool {
+        if self.list.len() < MANY {
+            return !self.list.contains(loss);
+        }
+        let list = &self.list;
+        self.known.get_or_insert_with(|| Box::new(Known(list.iter().cloned().collect()))).0.insert(loss.clone())
     }
 
     /// Notes every telling field of an object that stood at `pointer`.
@@ -42,7 +62,7 @@ impl Losses {
     }
 
     pub fn extend(&mut self, other: Self) {
-        for loss in other.0 {
+        for loss in other.list {
             self.push(loss.pointer, loss.reason);
         }
     }
@@ -51,7 +71,8 @@ impl Losses {
     #[must_use]
     pub fn in_a_body_of(mut self, source: Dialect) -> Self {
         let places = source.codec().places();
-        for loss in &mut self.0 {
+        self.known = None;
+        for loss in &mut self.list {
             if let Some(place) = places.iter().find_map(|(model, own)| moved(&loss.pointer, model, own)) {
                 loss.pointer = place;
             }
@@ -64,7 +85,8 @@ impl Losses {
     pub fn in_the_body(mut self, source: Dialect, body: &[u8]) -> Self {
         let Some(body) = utf8(body) else { return self.in_a_body_of(source) };
         let places = source.codec().places();
-        for loss in &mut self.0 {
+        self.known = None;
+        for loss in &mut self.list {
             let spelt = places.iter().filter_map(|(model, own)| moved(&loss.pointer, model, own));
             let candidates: Vec<String> = spelt.chain([loss.pointer.clone()]).collect();
             let there = candidates.iter().find(|place| find(body, place).is_some()).cloned();
@@ -74,15 +96,15 @@ impl Losses {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
-        self.0.iter()
+        self.list.iter()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 }
 
@@ -95,6 +117,15 @@ fn around(body: &str, place: &str) -> String {
     }
     place.to_owned()
 }
+
+/// The same losses in the same order.
+impl PartialEq for Losses {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Losses {}
 
 /// The pointer with its beginning `model` said as `own`, if it begins so. The stars of `own` stand for the last segments that those of
 /// `model` stood for.
@@ -149,6 +180,24 @@ mod tests {
         let flat = r#"{"reasoning_effort":"low"}"#;
         assert_eq!(places(Dialect::OpenAiChat, flat, "/reasoning_effort"), ["/reasoning_effort"]);
         assert_eq!(places(Dialect::OpenAiChat, "no JSON", "/x"), [""]);
+    }
+
+    #[test]
+    fn each_loss_is_told_once_however_many_there_are() {
+        let mut losses = Losses::default();
+        for at in (0..3 * MANY).chain(0..3 * MANY) {
+            losses.push(format!("/tools/{at}/strict"), "no");
+            losses.push("/seed", "no");
+        }
+        let pointers: Vec<&str> = losses.iter().map(|loss| loss.pointer.as_str()).collect();
+        assert_eq!(
+            (pointers.len(), &pointers[..3]),
+            (3 * MANY + 1, &["/tools/0/strict", "/seed", "/tools/1/strict"][..])
+        );
+        // In another body's words they are other losses.
+        let mut moved = losses.clone().in_a_body_of(Dialect::OpenAiChat);
+        moved.extend(losses.clone().in_a_body_of(Dialect::OpenAiChat));
+        assert_eq!(moved.len(), losses.len());
     }
 
     #[test]

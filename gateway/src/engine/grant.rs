@@ -147,10 +147,7 @@ impl Grant {
 
     pub fn lost(&mut self, losses: &Losses) {
         for loss in losses.iter() {
-            let line = format!("{}: {}", loss.pointer, loss.reason);
-            if !self.record.losses.contains(&line) {
-                self.record.losses.push(line);
-            }
+            self.record.losses.push(loss.pointer.clone(), loss.reason.clone());
         }
     }
 

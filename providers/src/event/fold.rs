@@ -14,7 +14,7 @@ use crate::{ChatReply, Dialect, Text};
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
     start: Option<Start>,
-    /// In the order in which they were opened.
+    /// In the order in which they were opened, which is that of their indexes.
     blocks: Vec<Growing>,
     choices: Vec<Growth>,
     usage: Option<Usage>,
@@ -133,8 +133,8 @@ impl Fold {
     }
 
     fn grow(&mut self, index: u32, delta: &Delta) {
-        // The newest blocks grow.
-        let Some(block) = self.blocks.iter_mut().rfind(|block| block.index == index) else { return };
+        let Ok(at) = self.blocks.binary_search_by_key(&index, |block| block.index) else { return };
+        let Some(block) = self.blocks.get_mut(at) else { return };
         match delta {
             Delta::Logprobs(raw) => {
                 let choice = block.choice;

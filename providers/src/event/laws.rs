@@ -3,6 +3,8 @@
 //! Every reader is wrapped by [`lawful`], so that a debug build refuses a reply out of order where it was made, not where it
 //! was misunderstood. Release builds do not pay for it.
 
+use std::collections::BTreeMap;
+
 use crate::dialect::Frame;
 use crate::failure::FailureKind;
 use crate::{ChatEvent, EventReader, Failure};
@@ -12,7 +14,7 @@ use crate::{ChatEvent, EventReader, Failure};
 pub struct Laws {
     stage: Stage,
     /// Indexes of the blocks that are open, with their choice.
-    open: Vec<(u32, u32)>,
+    open: BTreeMap<u32, u32>,
     /// Every index that was ever opened lies below.
     next: u32,
     /// Choices that have ended.
@@ -56,19 +58,14 @@ impl Laws {
     fn within(&mut self, event: &ChatEvent) -> Result<(), String> {
         match event {
             ChatEvent::Open { index, choice, .. } => self.open(*index, *choice),
-            ChatEvent::Delta { index, .. } => match self.open.iter().find(|(open, _)| open == index) {
+            ChatEvent::Delta { index, .. } => match self.open.get(index) {
                 None => Err(format!("Delta for block {index}, which is not open")),
-                Some((_, choice)) if self.ended.contains(choice) => {
-                    Err(format!("Delta for choice {choice}, which ended"))
-                }
+                Some(choice) if self.ended.contains(choice) => Err(format!("Delta for choice {choice}, which ended")),
                 Some(_) => Ok(()),
             },
-            ChatEvent::Close { index } => match self.open.iter().position(|(open, _)| open == index) {
+            ChatEvent::Close { index } => match self.open.remove(index) {
                 None => Err(format!("Close of block {index}, which is not open")),
-                Some(at) => {
-                    self.open.swap_remove(at);
-                    Ok(())
-                }
+                Some(_) => Ok(()),
             },
             ChatEvent::End { choice, .. } if self.ended.contains(choice) => Err(format!("choice {choice} ends twice")),
             ChatEvent::End { choice, .. } => {
@@ -92,7 +89,7 @@ impl Laws {
             return Err(format!("Open in choice {choice}, which ended"));
         }
         self.next = index.saturating_add(1);
-        self.open.push((index, choice));
+        self.open.insert(index, choice);
         Ok(())
     }
 }

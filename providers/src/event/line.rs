@@ -10,7 +10,7 @@ use super::ChatEvent;
 pub(crate) struct Line {
     /// The block whose turn it is.
     live: Option<u32>,
-    /// The others in the order of their opening, with what they said so far.
+    /// The others in the order of their opening, which is that of their indexes, with what they said so far.
     waiting: VecDeque<(u32, Vec<ChatEvent>)>,
 }
 
@@ -26,7 +26,8 @@ impl Line {
                 say(event);
             }
             ChatEvent::Delta { index, .. } | ChatEvent::Close { index } if self.live != Some(*index) => {
-                if let Some((_, events)) = self.waiting.iter_mut().find(|(waiting, _)| waiting == index) {
+                let at = self.waiting.binary_search_by_key(index, |(waiting, _)| *waiting);
+                if let Some((_, events)) = at.ok().and_then(|at| self.waiting.get_mut(at)) {
                     events.push(event.clone());
                 }
             }

@@ -28,7 +28,7 @@ pub(super) struct Writer {
     next: u32,
     /// The block that is open on the wire.
     live: Option<Live>,
-    /// Blocks that opened behind it, in the order of their opening.
+    /// Blocks that opened behind it, in the order of their opening, which is that of their indexes.
     waiting: VecDeque<Waiting>,
     /// Blocks that cannot be said here.
     hidden: Vec<u32>,
@@ -143,11 +143,16 @@ impl Writer {
         match self.live {
             Some(live) if live.index == index => self.grow(live, delta, out),
             _ => {
-                if let Some(block) = self.waiting.iter_mut().rfind(|block| block.index == index) {
+                if let Some(block) = self.waiting_at(index) {
                     block.deltas.push(delta.clone());
                 }
             }
         }
+    }
+
+    fn waiting_at(&mut self, index: u32) -> Option<&mut Waiting> {
+        let at = self.waiting.binary_search_by_key(&index, |block| block.index).ok()?;
+        self.waiting.get_mut(at)
     }
 
     fn grow(&mut self, live: Live, delta: &Delta, out: &mut Vec<u8>) {
@@ -184,7 +189,7 @@ impl Writer {
         match self.live {
             Some(live) if live.index == index => self.end_live(live, out),
             _ => {
-                if let Some(block) = self.waiting.iter_mut().rfind(|block| block.index == index) {
+                if let Some(block) = self.waiting_at(index) {
                     block.closed = true;
                 }
             }

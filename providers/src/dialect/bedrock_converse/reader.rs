@@ -3,6 +3,8 @@
 //! Wire facts (service model, recorded traffic): a block of text or reasoning begins with its first growth, only other blocks have
 //! a start; `messageStop` says why it stopped, and `metadata`, which comes last, what it cost; every event is padded (`p`).
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 use super::answer::{self, is_answer};
@@ -28,7 +30,8 @@ pub(super) struct Reader {
     done: bool,
     /// The index of the next canonical block.
     next: u32,
-    open: Vec<OpenBlock>,
+    /// By their indexes on the wire.
+    open: BTreeMap<u32, OpenBlock>,
     /// Was there a call that the caller is to answer?
     asks: bool,
     /// `messageStop` was there.
@@ -41,8 +44,7 @@ pub(super) struct Reader {
 /// A block between its beginning and its stop.
 #[derive(Debug)]
 struct OpenBlock {
-    /// Its index on the wire, and in the canonical events.
-    wire: u32,
+    /// Its index in the canonical events.
     index: u32,
     kind: Kind,
 }
@@ -170,7 +172,7 @@ impl Reader {
             }
         }
         let kind = Kind::Foreign(Foreign::new(name, fields_of(head)));
-        self.open.push(OpenBlock { wire, index: 0, kind });
+        self.open.insert(wire, OpenBlock { index: 0, kind });
         Ok(())
     }
 
@@ -190,7 +192,7 @@ impl Reader {
         let index = self.next;
         self.next = index.saturating_add(1);
         out.push(ChatEvent::Open { index, choice: 0, block });
-        self.open.push(OpenBlock { wire, index, kind });
+        self.open.insert(wire, OpenBlock { index, kind });
         index
     }
 
@@ -224,7 +226,7 @@ impl Reader {
         delta: Delta,
         out: &mut Vec<ChatEvent>,
     ) {
-        let index = if let Some(open) = self.open.iter().find(|open| open.wire == wire && fits(&open.kind)) {
+        let index = if let Some(open) = self.open.get(&wire).filter(|open| fits(&open.kind)) {
             open.index
         } else {
             self.close(wire, out);
@@ -237,7 +239,7 @@ impl Reader {
         let input: InputWire<'_> =
             read(growth, &|| "/delta/toolUse".to_owned()).map_err(|fault| not_understood(&fault))?;
         let input = input.input.unwrap_or_default();
-        let Some(open) = self.open.iter_mut().find(|open| open.wire == wire) else {
+        let Some(open) = self.open.get_mut(&wire) else {
             return Err(unreadable(&format!("arguments of call {wire}, which has not begun")));
         };
         let index = open.index;
@@ -270,14 +272,13 @@ impl Reader {
     }
 
     fn collect(&mut self, wire: u32, name: &str, growth: &RawValue, out: &mut Vec<ChatEvent>) {
-        let known = self.open.iter().position(|open| open.wire == wire && matches!(&open.kind, Kind::Foreign(_)));
-        if known.is_none() {
+        let known = self.open.get(&wire).is_some_and(|open| matches!(open.kind, Kind::Foreign(_)));
+        if !known {
             self.close(wire, out);
             let kind = Kind::Foreign(Foreign::new(name, Extras::default()));
-            self.open.push(OpenBlock { wire, index: 0, kind });
+            self.open.insert(wire, OpenBlock { index: 0, kind });
         }
-        let open = self.open.iter_mut().rfind(|open| open.wire == wire);
-        if let Some(OpenBlock { kind: Kind::Foreign(foreign), .. }) = open {
+        if let Some(OpenBlock { kind: Kind::Foreign(foreign), .. }) = self.open.get_mut(&wire) {
             foreign.grow(growth);
         }
     }
@@ -289,8 +290,7 @@ impl Reader {
     }
 
     fn close(&mut self, wire: u32, out: &mut Vec<ChatEvent>) {
-        let Some(at) = self.open.iter().position(|open| open.wire == wire) else { return };
-        let OpenBlock { index, kind, .. } = self.open.remove(at);
+        let Some(OpenBlock { index, kind }) = self.open.remove(&wire) else { return };
         let index = match kind {
             Kind::Foreign(foreign) => {
                 let index = self.next;
@@ -311,9 +311,8 @@ impl Reader {
         if self.ended {
             return Err(unreadable("a second messageStop"));
         }
-        while let Some(open) = self.open.first() {
-            let wire = open.wire;
-            self.close(wire, out);
+        while let Some((wire, _)) = self.open.first_key_value() {
+            self.close(*wire, out);
         }
         let mut finish = decode_finish(event.stop_reason, event.extras.find(MODEL_FIELDS));
         answer::settle(&mut finish, self.asks || self.next == 0);

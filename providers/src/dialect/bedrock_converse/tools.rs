@@ -3,6 +3,8 @@
 //! Coming from another dialect, it is also where what this API cannot say is made up for: calls are forbidden by offering no tools, a
 //! conversation with calls in it must offer some, and a model without a place for the answer's form gets the form as a tool.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 
 use super::answer::{self, ANY_OBJECT, object_schema};
@@ -210,11 +212,8 @@ impl<'a> Offer<'a> {
         if !self.tools.is_empty() {
             return;
         }
-        for call in calls(messages) {
-            if !self.former.contains(&&call.name) {
-                self.former.push(&call.name);
-            }
-        }
+        let mut named = HashSet::new();
+        self.former.extend(calls(messages).map(|call| &call.name).filter(|name| named.insert(name.as_escaped())));
         let has_calls = |message: &&Message| calls(std::slice::from_ref(*message)).next().is_some();
         if let Some(first) = messages.iter().find(has_calls) {
             crossing

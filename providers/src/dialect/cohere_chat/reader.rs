@@ -3,6 +3,8 @@
 //! Wire facts (SDK, `V2ChatStreamResponse`; recorded traffic): contents, calls and citations each have indexes of their own;
 //! the plan has none; a citation comes whole; `message-end` says finish and usage, and `[DONE]` follows it.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 use super::message::{CITATIONS, decode_call, plan_mark};
@@ -39,7 +41,8 @@ pub(super) struct Reader {
     done: bool,
     /// The index of the next canonical block.
     next: u32,
-    open: Vec<OpenBlock>,
+    /// The blocks between their start and their end: by their index within their series on the wire, that in the canonical events.
+    open: BTreeMap<(Series, u32), u32>,
     /// Events of unknown name that came before the first.
     early: Vec<ChatEvent>,
     /// The text so far, which sources are said of at the end.
@@ -47,17 +50,8 @@ pub(super) struct Reader {
     citations: Vec<Raw>,
 }
 
-/// A block between its start and its end.
-#[derive(Debug)]
-struct OpenBlock {
-    series: Series,
-    /// Its index within its series on the wire, and in the canonical events.
-    wire: u32,
-    index: u32,
-}
-
 /// Each is numbered on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Series {
     Content,
     Plan,
@@ -270,24 +264,26 @@ impl Reader {
         let index = self.next;
         self.next = index.saturating_add(1);
         out.push(ChatEvent::Open { index, choice: 0, block });
-        self.open.push(OpenBlock { series, wire, index });
+        self.open.insert((series, wire), index);
         index
     }
 
     fn find(&self, series: Series, wire: u32) -> Option<u32> {
-        self.open.iter().find(|open| open.series == series && open.wire == wire).map(|open| open.index)
+        self.open.get(&(series, wire)).copied()
     }
 
     fn close(&mut self, series: Series, wire: u32, out: &mut Vec<ChatEvent>) {
-        if let Some(at) = self.open.iter().position(|open| open.series == series && open.wire == wire) {
-            out.push(ChatEvent::Close { index: self.open.remove(at).index });
+        if let Some(index) = self.open.remove(&(series, wire)) {
+            out.push(ChatEvent::Close { index });
         }
     }
 
     // === The message ===
 
     fn stop(&mut self, delta: DeltaWire<'_>, extras: Extras, out: &mut Vec<ChatEvent>) {
-        out.extend(self.open.drain(..).map(|open| ChatEvent::Close { index: open.index }));
+        let mut left: Vec<u32> = std::mem::take(&mut self.open).into_values().collect();
+        left.sort_unstable();
+        out.extend(left.into_iter().map(|index| ChatEvent::Close { index }));
         let citations = citation::decode(self.citations.iter().map(|raw| &**raw), &self.answer);
         if !citations.is_empty() {
             out.push(ChatEvent::Cited { choice: 0, citations });

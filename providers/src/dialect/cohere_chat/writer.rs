@@ -1,5 +1,7 @@
 //! Canonical events to Cohere's stream events, in the order in which they come: every event says which block it belongs to.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 use super::content;
@@ -24,7 +26,7 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 pub(super) struct Writer {
     /// The reply comes from this dialect, so its extras go back.
     native: bool,
-    blocks: Vec<(u32, Kind)>,
+    blocks: BTreeMap<u32, Kind>,
     contents: u32,
     calls: u32,
     citations: u32,
@@ -58,7 +60,7 @@ impl EventWriter for Writer {
             ChatEvent::Start(start) => self.start(start, out),
             ChatEvent::Open { index, choice, block } => {
                 let kind = self.open(*index, *choice, block, out);
-                self.blocks.push((*index, kind));
+                self.blocks.insert(*index, kind);
             }
             ChatEvent::Close { index } => self.close(*index, out),
             // Its own dialect says them as they come.
@@ -196,7 +198,7 @@ impl Writer {
     }
 
     fn grow(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let Some((_, kind)) = self.blocks.iter().rfind(|(open, _)| *open == index) else { return };
+        let Some(kind) = self.blocks.get(&index) else { return };
         match (delta, *kind) {
             (_, Kind::Hidden) => {}
             (Delta::Text(text), Kind::Text(wire)) => {
@@ -245,8 +247,7 @@ impl Writer {
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|(open, _)| *open == index) else { return };
-        let (_, kind) = self.blocks.swap_remove(at);
+        let Some(kind) = self.blocks.remove(&index) else { return };
         match kind {
             Kind::Text(wire) => {
                 if !self.measured.is_empty() {

@@ -3,6 +3,8 @@
 //! Every event is a whole reply with what is new. Calls are said whole, so their arguments are gathered; finish reasons and
 //! usage stand together in the last event, so they are held back until `Stop`.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde_json::value::RawValue;
 
 use super::part::{self, Context, Names};
@@ -26,7 +28,9 @@ pub(super) struct Writer {
     native: bool,
     id: Text,
     model: Text,
-    blocks: Vec<Growing>,
+    blocks: BTreeMap<u32, Growing>,
+    /// The calls of each choice that were not said yet, in the order in which they began: results without ids are told apart by it.
+    calls: BTreeMap<u32, VecDeque<u32>>,
     ends: Vec<(u32, Finish, Extras)>,
     /// Choices that held a refusal.
     refused: Vec<u32>,
@@ -48,7 +52,6 @@ enum Envelope {
 /// A block that is open.
 #[derive(Debug)]
 struct Growing {
-    index: u32,
     choice: u32,
     /// What is still to be said of it; the text of prose is said as it comes. `None` where it cannot be said at all.
     part: Option<Part>,
@@ -92,7 +95,8 @@ impl Writer {
             native: false,
             id: Text::default(),
             model: Text::default(),
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
+            calls: BTreeMap::new(),
             ends: Vec::new(),
             refused: Vec::new(),
             pending: Extras::default(),
@@ -147,12 +151,14 @@ impl Writer {
                 None
             }
         };
-        self.blocks.push(Growing { index, choice, part, closed: false });
+        if matches!(block, Block::ToolCall { .. }) {
+            self.calls.entry(choice).or_default().push_back(index);
+        }
+        self.blocks.insert(index, Growing { choice, part, closed: false });
     }
 
     fn grow(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|block| block.index == index) else { return };
-        let Some(Growing { choice, part: Some(part), .. }) = self.blocks.get_mut(at) else { return };
+        let Some(Growing { choice, part: Some(part), .. }) = self.blocks.get_mut(&index) else { return };
         let choice = *choice;
         match (delta, &mut part.kind) {
             (Delta::Text(more), PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, .. }) => {
@@ -180,29 +186,27 @@ impl Writer {
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        if let Some(block) = self.blocks.iter_mut().rfind(|block| block.index == index) {
-            block.closed = true;
+        let Some(block) = self.blocks.get_mut(&index) else { return };
+        block.closed = true;
+        let choice = block.choice;
+        if !matches!(&block.part, Some(Part { kind: PartKind::ToolCall(_), .. })) {
+            return self.finish(index, out);
         }
-        let mut busy = Vec::new();
-        let waits = |block: &Growing| match &block.part {
-            // Calls keep the order in which they began: results without ids are told apart by it.
-            Some(Part { kind: PartKind::ToolCall(_), .. }) => {
-                let waits = !block.closed || busy.contains(&block.choice);
-                busy.extend(waits.then_some(block.choice));
-                waits
-            }
-            _ => !block.closed,
-        };
-        let (waiting, said): (_, Vec<Growing>) = std::mem::take(&mut self.blocks).into_iter().partition(waits);
-        self.blocks = waiting;
-        for block in said {
-            self.finish(block, out);
+        while let Some(first) = self.next_call(choice) {
+            self.finish(first, out);
         }
     }
 
+    /// The first call of a choice that was not said yet, if it is complete. It is said now.
+    fn next_call(&mut self, choice: u32) -> Option<u32> {
+        let calls = self.calls.get_mut(&choice)?;
+        self.blocks.get(calls.front()?).filter(|first| first.closed)?;
+        calls.pop_front()
+    }
+
     /// Says what is unsaid of a block.
-    fn finish(&mut self, block: Growing, out: &mut Vec<u8>) {
-        let Growing { index, choice, part: Some(part), .. } = block else { return };
+    fn finish(&mut self, index: u32, out: &mut Vec<u8>) {
+        let Some(Growing { choice, part: Some(part), .. }) = self.blocks.remove(&index) else { return };
         let signed =
             matches!(&part.kind, PartKind::Thinking { signature: Some(signature), .. } if !signature.is_empty());
         let unsaid = signed || part.signature.is_some() || part.extras.telling().next().is_some();

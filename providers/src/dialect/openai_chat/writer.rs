@@ -3,6 +3,8 @@
 //! The bytes that every chunk begins with are made once. The finish chunk is held back until `Stop`, because the last chunk
 //! carries the gateway's own facts, and which one is the last depends on whether the client asked for usage.
 
+use std::collections::BTreeMap;
+
 use super::content::IN_CONTENT;
 use super::crossing::{SIGNATURE_OVER_CALLS_ONLY, lose_end};
 use super::error::encode_error;
@@ -35,7 +37,7 @@ pub(super) struct Writer {
     prefix: Vec<u8>,
     /// Fields for the next chunk.
     pending: Extras,
-    blocks: Vec<(u32, Growing)>,
+    blocks: BTreeMap<u32, Growing>,
     choices: Vec<Voice>,
     /// A finish chunk without its closing brace.
     held: Option<Vec<u8>>,
@@ -84,7 +86,7 @@ impl Writer {
             own: false,
             prefix: Vec::new(),
             pending: Extras::default(),
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
             choices: Vec::new(),
             held: None,
             losses: Losses::default(),
@@ -147,12 +149,11 @@ impl Writer {
                 Kind::Silent
             }
         };
-        self.blocks.push((index, Growing { choice, kind }));
+        self.blocks.insert(index, Growing { choice, kind });
     }
 
     fn grow(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|(open, _)| *open == index) else { return };
-        let Some((_, Growing { choice, kind })) = self.blocks.get_mut(at) else { return };
+        let Some(Growing { choice, kind }) = self.blocks.get_mut(&index) else { return };
         let choice = *choice;
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
@@ -200,8 +201,7 @@ impl Writer {
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        let Some(at) = self.blocks.iter().rposition(|(open, _)| *open == index) else { return };
-        let (_, block) = self.blocks.swap_remove(at);
+        let Some(block) = self.blocks.remove(&index) else { return };
         if let Kind::Redacted(data, extras) = block.kind {
             let part = Part { extras, ..Part::from(PartKind::Redacted { data }) };
             self.chunk(block.choice, &details(&part), out);

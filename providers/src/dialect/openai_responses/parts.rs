@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) id: Option<Text>,
     /// The parts that are closed.
     pub(super) parts: Vec<Part>,
+    /// How many parts are open.
+    open: usize,
     /// The whole item, once it is done.
     pub(super) done: Option<Vec<u8>>,
     /// How many texts stand in its `summary` and its `content`.
@@ -109,7 +111,7 @@ impl Live {
 
 impl Slot {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, id: None, parts: Vec::new(), done: None, summaries: 0, contents: 0 }
+        Self { kind, id: None, parts: Vec::new(), open: 0, done: None, summaries: 0, contents: 0 }
     }
 
     /// May another part of this kind go on with this item?
@@ -117,8 +119,14 @@ impl Slot {
         self.kind == kind && self.done.is_none()
     }
 
+    /// Does a part of it still grow?
+    pub(super) fn is_busy(&self) -> bool {
+        self.open > 0
+    }
+
     /// Announces a part. Reasoning without words has none, so it waits for the first.
     pub(super) fn begin(&mut self, live: &mut Live, part: &Part, wire: &mut Wire, out: &mut Vec<u8>) {
+        self.open = self.open.saturating_add(1);
         if matches!(live.voice, Voice::Text | Voice::Refusal) {
             self.announce(live, part, wire, out);
         }
@@ -210,6 +218,7 @@ impl Slot {
         wire: &mut Wire,
         (crossing, out): (&mut Crossing<'_>, &mut Vec<u8>),
     ) {
+        self.open = self.open.saturating_sub(1);
         let (_, done, key) = live.voice.names();
         let whole = match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Thinking { text, .. } => text,

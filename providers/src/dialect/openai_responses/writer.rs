@@ -6,6 +6,7 @@
 //! something else follows.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
@@ -32,7 +33,7 @@ pub(super) struct Writer {
     slots: Vec<Slot>,
     /// The message or reasoning that may be given more parts.
     current: Option<usize>,
-    blocks: Vec<(u32, Live)>,
+    blocks: BTreeMap<u32, Live>,
     finish: Finish,
     losses: Losses,
 }
@@ -59,7 +60,7 @@ impl Default for Writer {
             wire: Wire::default(),
             slots: Vec::new(),
             current: None,
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
             finish: Finish::default(),
             losses: Losses::default(),
         }
@@ -128,9 +129,8 @@ impl Writer {
     }
 
     fn stop(&mut self, usage: Option<&Usage>, extras: &Extras, annex: Option<&str>, out: &mut Vec<u8>) {
-        let left: Vec<u32> = self.blocks.iter().map(|(index, _)| *index).collect();
-        for index in left {
-            self.close(index, out);
+        while let Some((index, _)) = self.blocks.first_key_value() {
+            self.close(*index, out);
         }
         self.end_current(out);
         // The last word on the response is the provider's own; a reply in one piece has said it at the beginning.
@@ -171,7 +171,7 @@ impl Writer {
         if !matches!(block, Block::Refusal | Block::Redacted { .. }) {
             self.begin(&mut live, &part, out);
         }
-        self.blocks.push((index, live));
+        self.blocks.insert(index, live);
     }
 
     /// The block without what only its own dialect can say of it, which is noted.
@@ -226,9 +226,11 @@ impl Writer {
     }
 
     fn grow(&mut self, index: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let Some(place) = self.blocks.iter().position(|(open, _)| *open == index) else { return };
+        if !self.blocks.contains_key(&index) {
+            return;
+        }
         let Some(delta) = self.sayable(index, delta) else { return };
-        let (_, mut live) = self.blocks.swap_remove(place);
+        let Some(mut live) = self.blocks.remove(&index) else { return };
         if !live.begun && !matches!(*delta, Delta::Foreign { .. }) {
             let part = live.part.clone().into_part();
             self.begin(&mut live, &part, out);
@@ -237,7 +239,7 @@ impl Writer {
         if let Some(slot) = self.slots.get_mut(live.at).filter(|_| live.begun) {
             slot.grow(&mut live, &delta, &mut self.wire, out);
         }
-        self.blocks.push((index, live));
+        self.blocks.insert(index, live);
     }
 
     /// The growth as this dialect has it, or `None`, with a note, where it has not.
@@ -259,8 +261,7 @@ impl Writer {
     }
 
     fn close(&mut self, index: u32, out: &mut Vec<u8>) {
-        let Some(place) = self.blocks.iter().position(|(open, _)| *open == index) else { return };
-        let (_, mut live) = self.blocks.swap_remove(place);
+        let Some(mut live) = self.blocks.remove(&index) else { return };
         if !live.begun {
             let part = live.part.clone().into_part();
             self.begin(&mut live, &part, out);
@@ -273,9 +274,8 @@ impl Writer {
             slot.close(&live, &part, &mut self.wire, (&mut crossing, out));
             slot.parts.push(part);
         }
-        let busy = self.blocks.iter().any(|(_, other)| other.begun && other.at == at);
         let is_prose = self.slots.get(at).is_some_and(|slot| matches!(slot.kind, Kind::Message | Kind::Reasoning));
-        if !busy && (over || !is_prose || self.current != Some(at)) {
+        if !self.is_busy(at) && (over || !is_prose || self.current != Some(at)) {
             self.end_item(at, out);
         }
     }
@@ -283,9 +283,14 @@ impl Writer {
     /// The item under way is given no more parts.
     fn end_current(&mut self, out: &mut Vec<u8>) {
         let Some(at) = self.current.take() else { return };
-        if !self.blocks.iter().any(|(_, live)| live.begun && live.at == at) {
+        if !self.is_busy(at) {
             self.end_item(at, out);
         }
+    }
+
+    /// Does a part of this item still grow?
+    fn is_busy(&self, at: usize) -> bool {
+        self.slots.get(at).is_some_and(Slot::is_busy)
     }
 
     fn end_item(&mut self, at: usize, out: &mut Vec<u8>) {
@@ -340,7 +345,7 @@ impl Writer {
     fn message_fields(&mut self, data: &RawValue, out: &mut Vec<u8>) {
         let mut message = fields(Some(data)).remove("delta").map(|delta| fields(Some(&delta))).unwrap_or_default();
         message.remove("content");
-        let text = self.blocks.iter().rev().find(|(_, live)| live.is_text()).map(|(index, _)| *index);
+        let text = self.text_under_way();
         if let (Some(index), Some(list)) = (text, message.find("annotations")) {
             let (spelt, left) = sibling::annotations_from_chat(list);
             message.remove("annotations");
@@ -357,7 +362,7 @@ impl Writer {
     /// Sources that another dialect says when its text is complete: of the text that is being said, or was said last.
     fn cited(&mut self, citations: &[Citation], out: &mut Vec<u8>) {
         let list = sibling::annotations(citations);
-        let text = self.blocks.iter().rev().find(|(_, live)| live.is_text()).map(|(index, _)| *index);
+        let text = self.text_under_way();
         if let Some(index) = text {
             return self.cite(index, &list, out);
         }
@@ -368,8 +373,13 @@ impl Writer {
         }
     }
 
+    /// The newest text that still grows.
+    fn text_under_way(&self) -> Option<u32> {
+        self.blocks.iter().rev().find(|(_, live)| live.is_text()).map(|(index, _)| *index)
+    }
+
     fn cite(&mut self, index: u32, list: &Raw, out: &mut Vec<u8>) {
-        let Some((_, live)) = self.blocks.iter_mut().find(|(open, _)| *open == index) else { return };
+        let Some(live) = self.blocks.get_mut(&index) else { return };
         let mut growth = Extras::default();
         growth.push("annotations", list.clone());
         let delta = Delta::Foreign { source: OWN, raw: crate::json::object(&growth) };
