@@ -207,6 +207,29 @@ fn bdk_toolchoice_any_auto_tool_none_unsupported() {
     );
 }
 
+/// A cache point is an element of the caller's list: what is lost behind one stands one further.
+#[test]
+fn a_loss_behind_cache_points_is_told_with_the_callers_own_place() {
+    let point = json!({"cachePoint":{"type":"default"}});
+    let guard = json!({"guardContent":{"text":{"text":"b"}}});
+    let request = json!({
+        "system": [{"text":"s"}, point, guard],
+        "messages": [{"role":"user","content":[{"text":"a"}, point, {"text":"b"}, point, guard]}]});
+    let chat = BedrockConverse.decode_request(request.to_string().as_bytes()).unwrap();
+    for dialect in Dialect::ALL.into_iter().filter(|dialect| *dialect != Dialect::BedrockConverse) {
+        let mut losses = Losses::default();
+        dialect.codec().encode_request(&chat, &mut losses);
+        let losses = losses.in_a_body_of(Dialect::BedrockConverse);
+        let places: Vec<&str> = losses.iter().map(|loss| loss.pointer.as_str()).collect();
+        for place in ["/system/2", "/messages/0/content/4"] {
+            let is_there = places.iter().any(|told| told.starts_with(place));
+            assert!(is_there, "{}: {place} is not among {places:?}", dialect.name());
+        }
+        let astray: Vec<_> = places.iter().filter(|place| request.pointer(place).is_none()).collect();
+        assert!(astray.is_empty(), "{}: {astray:?}", dialect.name());
+    }
+}
+
 /// A mark on a block, a system text or a tool is a point behind it, and back again; a model without a cache gets none.
 #[test]
 fn bdk_cachepoint_positions_from_cache_control() {

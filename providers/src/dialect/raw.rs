@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Raw};
+use crate::chat::{Extras, Raw};
 use crate::json;
 pub(crate) use crate::json::object as object_of;
-use crate::{Dialect, Malformed, Text};
+use crate::{Malformed, Text};
 
 /// The media type of base64 by its first characters, for callers who left it out.
 const SIGNATURES: &[(&str, &str)] = &[
@@ -39,40 +39,6 @@ pub(crate) fn need<T>(field: Option<T>, place: &dyn Fn() -> String, key: &str, e
 /// Escapes one key for a JSON pointer (RFC 6901).
 pub(crate) fn pointer_key(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
-}
-
-/// Where a part of a message stands in its caller's body. Calls, reasoning and refusals have fields of their own in dialects of
-/// OpenAI's school.
-pub(crate) fn part_pointer(source: Dialect, message: &Message, at: usize) -> String {
-    let pointer = &message.pointer;
-    let before = |counts: fn(&Part) -> bool| message.parts.iter().take(at).filter(|part| counts(part)).count();
-    let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall(_));
-    match (message.parts.get(at).map(|part| &part.kind), source) {
-        _ if message.content == ContentForm::Item => pointer.clone(),
-        _ if message.content == ContentForm::List => format!("{pointer}/{at}"),
-        (Some(PartKind::ToolResult(_)), Dialect::OpenAiChat | Dialect::CohereChat) => pointer.clone(),
-        (Some(PartKind::ToolCall(_)), Dialect::OpenAiChat | Dialect::CohereChat) => {
-            format!("{pointer}/tool_calls/{}", before(is_call))
-        }
-        (Some(PartKind::Thinking { signature: None, .. }), Dialect::OpenAiChat) => {
-            format!("{pointer}/reasoning_content")
-        }
-        (Some(PartKind::Thinking { .. } | PartKind::Redacted { .. }), Dialect::OpenAiChat) => {
-            format!("{pointer}/reasoning_details")
-        }
-        (Some(PartKind::Refusal(_)), Dialect::OpenAiChat) => format!("{pointer}/refusal"),
-        // Anthropic's system prompt is content itself.
-        _ if pointer == "/system" && message.content == ContentForm::Plain => pointer.clone(),
-        _ if pointer == "/system" => format!("{pointer}/{at}"),
-        _ if message.content == ContentForm::Plain => format!("{pointer}/content"),
-        (_, Dialect::OpenAiChat) => {
-            let beside = |part: &Part| {
-                !matches!(part.kind, PartKind::ToolCall(_) | PartKind::Thinking { .. } | PartKind::Redacted { .. })
-            };
-            format!("{pointer}/content/{}", before(beside))
-        }
-        _ => format!("{pointer}/content/{at}"),
-    }
 }
 
 /// Lays newer fields over older ones: the latest wins, so that no key is written twice.

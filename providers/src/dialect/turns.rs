@@ -59,6 +59,11 @@ impl<'a> Turns<'a> {
         arranged
     }
 
+    /// The parts of one of its messages.
+    pub(crate) fn pieces_of(&self, message: &'a Message) -> impl Iterator<Item = Piece<'a>> {
+        pieces_of(self.source, message)
+    }
+
     /// The assistant's first message, where nobody spoke before it and the API wants somebody to.
     pub(crate) fn unasked(&self) -> Option<&'a Message> {
         self.list.first().filter(|turn| turn.role == "assistant").map(|turn| turn.head)

@@ -67,8 +67,8 @@ impl<'a> Conversation<'a> {
             }
             messages => {
                 let mut array = Array::new(object.key("system"));
-                for message in messages {
-                    write_system_parts(message, &mut array, crossing);
+                for piece in messages.iter().flat_map(|message| self.0.pieces_of(message)) {
+                    write_system_part(&piece, &mut array, crossing);
                 }
                 array.end();
             }
@@ -132,21 +132,16 @@ fn opens(piece: &Piece<'_>, crossing: &mut Crossing<'_>) -> bool {
     !strange
 }
 
-fn write_system_parts(message: &Message, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
-    for (at, part) in message.parts.iter().enumerate() {
-        let place = || match message.content {
-            ContentForm::Plain => format!("{}/content", message.pointer),
-            _ => format!("{}/content/{at}", message.pointer),
-        };
-        match &part.kind {
-            PartKind::Text(text) if !crossing.native && text.is_empty() => {}
-            PartKind::Text(text) if !crossing.native && is_blank(text) => {
-                crossing.losses.push(place(), "anthropic_messages refuses blank text");
-            }
-            PartKind::Text(_) => block::encode(part, &place, crossing, array.item()),
-            _ if crossing.native => block::encode(part, &place, crossing, array.item()),
-            _ => crossing.losses.push(place(), "a system prompt of anthropic_messages is text"),
+fn write_system_part(piece: &Piece<'_>, array: &mut Array<'_>, crossing: &mut Crossing<'_>) {
+    let place = || piece.place();
+    match &piece.part.kind {
+        _ if crossing.native => block::encode(piece.part, &place, crossing, array.item()),
+        PartKind::Text(text) if text.is_empty() => {}
+        PartKind::Text(text) if is_blank(text) => {
+            crossing.losses.push(place(), "anthropic_messages refuses blank text");
         }
+        PartKind::Text(_) => block::encode(piece.part, &place, crossing, array.item()),
+        _ => crossing.losses.push(place(), "a system prompt of anthropic_messages is text"),
     }
 }
 

@@ -49,7 +49,9 @@ const PLACES: Places = &[
     ("/tool_choice", "/toolConfig/toolChoice"),
     ("/tools/*/cache_control", "/toolConfig/tools"),
     ("/tools", "/toolConfig/tools"),
-    ("/messages/*/content/*/cache_control", "/messages/*/content"),
+    // The mark is the point behind the block, which has no name of its own.
+    ("/system/*/cache_control", "/system/*"),
+    ("/messages/*/content/*/cache_control", "/messages/*/content/*"),
     ("/messages/*/content/*/is_error", "/messages/*/content/*/toolResult/status"),
     ("/messages/*/content/*/citations", "/messages/*/content/*/document/citations"),
     ("/messages/*/content/*/name", "/messages/*/content/*/document/name"),

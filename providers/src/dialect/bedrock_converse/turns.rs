@@ -4,11 +4,11 @@ use super::block::{self, obstacle};
 use super::media::is_document;
 use super::wire::{Crossing, OWN};
 use crate::chat::{Part, PartKind};
-use crate::dialect::piece::{Piece, pieces_of};
+use crate::dialect::piece::Piece;
 use crate::dialect::raw::is_blank;
 use crate::dialect::turns::{Host, Turn, Turns};
 use crate::json::{Array, Object};
-use crate::{ChatRequest, Dialect, Losses, seal};
+use crate::{ChatRequest, Losses, seal};
 
 /// Where the system prompt stands.
 pub(super) const SYSTEM: &str = "/system";
@@ -18,11 +18,7 @@ const FILLER: &str = ".";
 
 /// A request's messages, arranged for this dialect.
 #[derive(Debug)]
-pub(super) struct Conversation<'a> {
-    /// Whose the messages are.
-    source: Dialect,
-    arranged: Turns<'a>,
-}
+pub(super) struct Conversation<'a>(Turns<'a>);
 
 impl Host for Crossing<'_> {
     fn is_native(&self) -> bool {
@@ -40,12 +36,12 @@ impl Host for Crossing<'_> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn of(request: &'a ChatRequest, crossing: &mut Crossing<'_>) -> Self {
-        Self { source: request.source, arranged: Turns::of(request, OWN, crossing) }
+        Self(Turns::of(request, OWN, crossing))
     }
 
     pub(super) fn write_system(&self, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
         let mut array = Array::new(out);
-        for piece in self.arranged.system.iter().flat_map(|message| pieces_of(self.source, message)) {
+        for piece in self.0.system.iter().flat_map(|message| self.0.pieces_of(message)) {
             let place = || piece.place();
             match &piece.part.kind {
                 _ if crossing.native => block::encode(piece.part, &place, crossing, &mut array),
@@ -61,12 +57,12 @@ impl<'a> Conversation<'a> {
     }
 
     pub(super) fn has_system(&self) -> bool {
-        !self.arranged.system.is_empty()
+        !self.0.system.is_empty()
     }
 
     pub(super) fn write_messages(&self, out: &mut Vec<u8>, crossing: &mut Crossing<'_>) {
         let mut array = Array::new(out);
-        if let Some(unasked) = self.arranged.unasked().filter(|_| !crossing.native) {
+        if let Some(unasked) = self.0.unasked().filter(|_| !crossing.native) {
             crossing
                 .losses
                 .push(&unasked.pointer, "put behind a user turn of \".\": bedrock_converse begins with the user");
@@ -77,8 +73,8 @@ impl<'a> Conversation<'a> {
             content.end();
             opener.end();
         }
-        for (at, turn) in self.arranged.list.iter().enumerate() {
-            let last = at.saturating_add(1) == self.arranged.list.len();
+        for (at, turn) in self.0.list.iter().enumerate() {
+            let last = at.saturating_add(1) == self.0.list.len();
             write_turn(turn, last, array.item(), crossing);
         }
         array.end();

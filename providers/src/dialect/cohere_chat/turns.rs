@@ -13,7 +13,7 @@ use super::message::{self, Fields, Piece};
 use super::wire::{Crossing, MessageWire, need, quoted, read};
 use super::{document, message::CITATIONS};
 use crate::chat::{ContentForm, Extras, Media, MediaSource, Message, Part, PartKind, Role, ToolResult};
-use crate::dialect::raw::part_pointer;
+use crate::dialect::piece::pieces_of;
 use crate::json::{Array, Sheet};
 use crate::{ChatRequest, Dialect, Malformed};
 
@@ -107,8 +107,9 @@ impl<'a> Conversation<'a> {
         let before = (crossing.losses.len(), self.turns.len());
         let mut pieces = Vec::with_capacity(message.parts.len());
         let mut documents = Vec::new();
-        for (at, part) in message.parts.iter().enumerate() {
-            let piece = Piece { part: Cow::Borrowed(part), place: part_pointer(self.source, message, at) };
+        for stood in pieces_of(self.source, message) {
+            let (part, place) = (stood.part, stood.place());
+            let piece = Piece { part: Cow::Borrowed(part), place };
             if matches!(part.kind, PartKind::ToolResult(_)) {
                 self.turns.push(Turn { role: Role::Tool, head: message, pieces: vec![piece] });
             } else if crossing.native {

@@ -12,7 +12,7 @@ use super::family::Family;
 use super::part::{self, Calls, Context, NOBODYS, Names, media_behind, obstacle};
 use super::wire::{ContentWire, Crossing, Place, quoted, read};
 use crate::chat::{ContentForm, Message, Part, PartKind, Role};
-use crate::dialect::raw::part_pointer;
+use crate::dialect::piece::{Piece, pieces_of};
 use crate::json::{self, Array, Object};
 use crate::{ChatRequest, Dialect, Malformed, Text};
 
@@ -78,14 +78,6 @@ struct Turn<'a> {
     pieces: Vec<Piece<'a>>,
 }
 
-/// A part and where it stood.
-#[derive(Clone, Copy, Debug)]
-struct Piece<'a> {
-    part: &'a Part,
-    message: &'a Message,
-    at: usize,
-}
-
 impl<'a> Conversation<'a> {
     pub(super) fn of(request: &'a ChatRequest, crossing: &mut Crossing<'_>) -> Self {
         let mut conversation = Self {
@@ -135,8 +127,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn pieces(&self, message: &'a Message, crossing: &mut Crossing<'_>) -> Vec<Piece<'a>> {
-        let pieces = (0..).zip(&message.parts).map(|(at, part)| Piece { part, message, at });
-        pieces.filter(|piece| self.crosses(*piece, crossing)).collect()
+        pieces_of(self.source, message).filter(|piece| self.crosses(*piece, crossing)).collect()
     }
 
     /// Can this part be said here? If not, the loss is noted; only nothing at all is lost in silence.
@@ -155,7 +146,7 @@ impl<'a> Conversation<'a> {
         }
         let reason = obstacle(piece.part, crossing.native);
         if let Some(reason) = reason {
-            crossing.losses.push(piece.place(self.source), reason);
+            crossing.losses.push(piece.place(), reason);
         }
         reason.is_none()
     }
@@ -216,7 +207,7 @@ impl<'a> Conversation<'a> {
         crossing: &mut Crossing<'_>,
     ) {
         let context = Context { names: &self.names, media_in_results: self.family.is_third(), to_client: false };
-        let place: Place<'_> = &|| piece.place(self.source);
+        let place: Place<'_> = &|| piece.place();
         let unsigned = !crossing.native || piece.part.extras.recall(NOBODYS).is_some();
         let signature = if unsigned { self.signature(turn, at, piece, crossing) } else { None };
         if let Some(signature) = signature {
@@ -242,12 +233,12 @@ impl<'a> Conversation<'a> {
         if let Some(signature) = self.signatures.get(call.id.to_plain().as_ref()) {
             return Some((*signature).clone());
         }
-        let is_call = |piece: &&Piece<'_>| matches!(piece.part.kind, PartKind::ToolCall(_));
-        let first = turn.pieces.iter().take(at).rev().take_while(is_call).count() == 0;
-        if !first || !self.family.is_third() {
+        let is_call = |piece: &Piece<'_>| matches!(piece.part.kind, PartKind::ToolCall(_));
+        let before = at.checked_sub(1).and_then(|before| turn.pieces.get(before));
+        if before.is_some_and(is_call) || !self.family.is_third() {
             return None;
         }
-        crossing.losses.push(piece.place(self.source), "the call is not signed: the model is told not to ask for it");
+        crossing.losses.push(piece.place(), "the call is not signed: the model is told not to ask for it");
         Some(UNSIGNED.into())
     }
 }
@@ -265,13 +256,6 @@ impl Turn<'_> {
                 object.str(ROLE, self.role);
             }
         }
-    }
-}
-
-impl Piece<'_> {
-    /// A pointer into the caller's body.
-    fn place(&self, source: Dialect) -> String {
-        part_pointer(source, self.message, self.at)
     }
 }
 

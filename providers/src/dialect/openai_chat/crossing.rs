@@ -11,6 +11,7 @@ use crate::chat::{
 };
 use crate::dialect::ending;
 use crate::dialect::openai_responses::sibling;
+use crate::dialect::piece::{numbered, pieces_of};
 use crate::reply::{Choice, Finish, FinishReason, Usage};
 use crate::{ChatReply, ChatRequest, Dialect, Losses, Text};
 
@@ -105,7 +106,8 @@ impl<'a> Crossing<'a> {
 
     fn message(&mut self, from: &Message) -> Message {
         self.leave(&from.pointer, &from.extras);
-        let parts = self.parts(&from.parts, from.content, &from.pointer);
+        let pieces = pieces_of(self.source, from);
+        let parts: Vec<Part> = pieces.filter_map(|piece| self.part(piece.part, &piece.place())).collect();
         let content = content_form(&parts);
         let pointer = from.pointer.clone();
         Message { role: from.role, parts, content, name: from.name.clone(), extras: Extras::default(), pointer }
@@ -118,7 +120,7 @@ impl<'a> Crossing<'a> {
             ContentForm::List => format!("{pointer}/{at}"),
             _ => format!("{pointer}/content"),
         };
-        parts.iter().enumerate().filter_map(|(at, part)| self.part(part, &place(at))).collect()
+        numbered(self.source, parts).filter_map(|(at, part)| self.part(part, &place(at))).collect()
     }
 
     /// The part without marks of its dialect, or `None` where it cannot be said.

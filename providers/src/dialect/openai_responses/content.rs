@@ -155,18 +155,18 @@ pub(super) fn obstacle(part: &Part, side: Side, crossing: &Crossing<'_>) -> Opti
 /// Writes parts in the caller's form where they still fit it, else as a list. Those with an obstacle are left out and noted.
 pub(super) fn encode_content(
     out: &mut Vec<u8>,
-    parts: &[&Part],
+    parts: &[(usize, &Part)],
     (form, side): (ContentForm, Side),
     pointer: &str,
     crossing: &mut Crossing<'_>,
 ) {
-    if let (ContentForm::Plain, [Part { kind: PartKind::Text(text), cache: None, extras, .. }]) = (form, parts)
+    if let (ContentForm::Plain, [(_, Part { kind: PartKind::Text(text), cache: None, extras, .. })]) = (form, parts)
         && extras.telling().next().is_none()
     {
         return json::write_text(out, text);
     }
     let mut array = Array::new(out);
-    for (at, part) in parts.iter().enumerate() {
+    for (at, part) in parts {
         let place = if form == ContentForm::Parts { format!("{pointer}/{at}") } else { pointer.to_owned() };
         match obstacle(part, side, crossing).filter(|_| !crossing.is_native()) {
             Some(reason) => crossing.losses.push(place, reason),

@@ -4,6 +4,8 @@
 //! dialect's, or what the gateway adds) are written as the items they hold: results first, then calls, reasoning and words in
 //! their order.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 
 use super::content::{self, Side};
@@ -11,6 +13,7 @@ use super::item::{self, Goal};
 use super::spelling::{self, Mark, TYPE, sendable, split};
 use super::wire::{Crossing, MessageWire, OutputWire, need, tag};
 use crate::chat::{ContentForm, Extras, Message, Part, PartKind, Role, SPELLING, ToolResult};
+use crate::dialect::piece::{Piece, content_of, numbered, pieces_of};
 use crate::json::{self, Array, Sheet, decode_at, fields};
 use crate::{ChatRequest, Malformed, Text};
 
@@ -146,9 +149,9 @@ fn text_of(message: &Message) -> Option<&Text> {
 }
 
 /// Ids of the calls of custom tools, whose results are of a type of their own.
-fn custom_calls(messages: &[Message]) -> Vec<&Text> {
+fn custom_calls(messages: &[Message]) -> HashSet<&str> {
     let calls = messages.iter().flat_map(|message| &message.parts).filter_map(|part| match &part.kind {
-        PartKind::ToolCall(call) if call.custom => Some(&call.id),
+        PartKind::ToolCall(call) if call.custom => Some(call.id.as_escaped()),
         _ => None,
     });
     calls.collect()
@@ -157,7 +160,7 @@ fn custom_calls(messages: &[Message]) -> Vec<&Text> {
 /// The list of items under way.
 struct Items<'a, 'b> {
     array: &'a mut Array<'b>,
-    customs: &'a [&'a Text],
+    customs: &'a HashSet<&'a str>,
 }
 
 impl Items<'_, '_> {
@@ -169,30 +172,28 @@ impl Items<'_, '_> {
             }
         }
         let is_message = message.role != Role::Assistant || message.extras.find(SPELLING).is_some();
-        let mut words: Vec<&Part> = Vec::new();
-        for (at, part) in message.parts.iter().enumerate() {
-            match &part.kind {
-                PartKind::ToolResult(result) => self.result(part, result, &place(message, at), crossing),
-                _ => words.push(part),
+        let mut words: Vec<Piece<'_>> = Vec::new();
+        for piece in pieces_of(crossing.source, message) {
+            match &piece.part.kind {
+                PartKind::ToolResult(result) => self.result(piece.part, result, &piece.place(), crossing),
+                _ => words.push(piece),
             }
         }
-        if is_message && message.content != ContentForm::Item {
-            if !words.is_empty() || (message.parts.is_empty() && crossing.is_native()) {
-                self.words(message, &words, crossing);
-            }
-        } else {
-            self.items(message, crossing);
+        if !is_message || message.content == ContentForm::Item {
+            self.items(&words, crossing);
+        } else if !words.is_empty() || (message.parts.is_empty() && crossing.is_native()) {
+            self.words(message, &words, crossing);
         }
     }
 
     /// A message item of any role.
-    fn words(&mut self, message: &Message, parts: &[&Part], crossing: &mut Crossing<'_>) {
+    fn words(&mut self, message: &Message, words: &[Piece<'_>], crossing: &mut Crossing<'_>) {
         let side = side(message.role);
-        let sayable = |part: &&Part| content::obstacle(part, side, crossing).is_none();
-        if !crossing.is_native() && !parts.iter().any(sayable) {
-            for (at, part) in parts.iter().enumerate() {
-                let reason = content::obstacle(part, side, crossing).unwrap_or(super::wire::NO_COUNTERPART);
-                crossing.losses.push(place(message, at), reason);
+        let sayable = |piece: &Piece<'_>| content::obstacle(piece.part, side, crossing).is_none();
+        if !crossing.is_native() && !words.iter().any(sayable) {
+            for piece in words {
+                let reason = content::obstacle(piece.part, side, crossing).unwrap_or(super::wire::NO_COUNTERPART);
+                crossing.losses.push(piece.place(), reason);
             }
             return;
         }
@@ -210,11 +211,8 @@ impl Items<'_, '_> {
                 Role::Assistant => "assistant",
             },
         );
-        let pointer = match message.content {
-            ContentForm::List => message.pointer.clone(),
-            _ => format!("{}/content", message.pointer),
-        };
-        content::encode_content(sheet.key("content"), parts, (message.content, side), &pointer, crossing);
+        let parts: Vec<_> = words.iter().map(|piece| (piece.at, piece.part)).collect();
+        content::encode_content(sheet.key("content"), &parts, (message.content, side), &content_of(message), crossing);
         sheet.extras(&quiet);
         if crossing.is_native() {
             sheet.extras(&message.extras);
@@ -223,12 +221,15 @@ impl Items<'_, '_> {
     }
 
     /// What a model made.
-    fn items(&mut self, message: &Message, crossing: &mut Crossing<'_>) {
-        let made: Vec<Part> =
-            message.parts.iter().filter(|part| !matches!(part.kind, PartKind::ToolResult(_))).cloned().collect();
-        for (at, item) in item::items(&made).into_iter().enumerate() {
+    fn items(&mut self, pieces: &[Piece<'_>], crossing: &mut Crossing<'_>) {
+        let made: Vec<Part> = pieces.iter().map(|piece| piece.part.clone()).collect();
+        let mut left = pieces;
+        for item in item::items(&made) {
+            let (own, behind) = left.split_at(item.parts.len());
+            left = behind;
+            let place = own.first().map(Piece::place).unwrap_or_default();
             let mut written = Vec::new();
-            if item::encode(&mut written, &item, Goal::Provider, &place(message, at), crossing) {
+            if item::encode(&mut written, &item, Goal::Provider, &place, crossing) {
                 self.array.item().extend_from_slice(&written);
             }
         }
@@ -236,14 +237,14 @@ impl Items<'_, '_> {
 
     fn result(&mut self, part: &Part, result: &ToolResult, pointer: &str, crossing: &mut Crossing<'_>) {
         let mark = Mark::of(&part.extras);
-        let custom = mark.find(TYPE).is_some() || self.customs.contains(&&result.call_id);
+        let custom = mark.find(TYPE).is_some() || self.customs.contains(result.call_id.as_escaped());
         let mut sheet = Sheet::new(self.array.item());
         sheet.str("type", if custom { CUSTOM_OUTPUT } else { "function_call_output" });
         sheet.text("call_id", &result.call_id);
         if result.is_error == Some(true) {
             crossing.lose(format!("{pointer}/is_error"));
         }
-        let parts: Vec<&Part> = result.parts.iter().collect();
+        let parts: Vec<_> = numbered(crossing.source, &result.parts).collect();
         if parts.is_empty() && result.content != ContentForm::Parts {
             sheet.str("output", "");
         } else {
@@ -253,16 +254,6 @@ impl Items<'_, '_> {
         sheet.skip(&[SPELLING]).extras(&sendable(mark.item()));
         crossing.extras(&mut sheet, &part.extras, pointer);
         sheet.end();
-    }
-}
-
-/// Where a part stands in the caller's body.
-fn place(message: &Message, at: usize) -> String {
-    match message.content {
-        ContentForm::Item => message.pointer.clone(),
-        ContentForm::List => format!("{}/{at}", message.pointer),
-        ContentForm::Parts => format!("{}/content/{at}", message.pointer),
-        _ => format!("{}/content", message.pointer),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A conversation as one prompt, what stands before it, and the pictures that belong to it.
 
-use crate::chat::{Media, MediaSource, Message, Part, PartKind, Role, ToolCall, ToolResult};
-use crate::dialect::raw::part_pointer;
+use crate::chat::{Media, MediaSource, Message, PartKind, Role, ToolCall, ToolResult};
+use crate::dialect::piece::{Piece, pieces_of};
 use crate::{ChatRequest, Dialect, Losses, Text};
 
 pub(super) const NO_COUNTERPART: &str = "predictions has no counterpart";
@@ -62,13 +62,12 @@ impl Narrator<'_> {
         if message.name.is_some() {
             self.losses.push(format!("{}/name", message.pointer), NO_COUNTERPART);
         }
-        let parts = message.parts.iter().enumerate();
-        let said: Vec<String> = parts.filter_map(|(at, part)| self.part(message, at, part)).collect();
+        let said: Vec<String> = pieces_of(self.source, message).filter_map(|piece| self.part(&piece)).collect();
         joined(&said)
     }
 
-    fn part(&mut self, message: &Message, at: usize, part: &Part) -> Option<String> {
-        let place = part_pointer(self.source, message, at);
+    fn part(&mut self, piece: &Piece<'_>) -> Option<String> {
+        let (part, place) = (piece.part, piece.place());
         if !is_known(&part.kind) {
             self.losses.push(place, NO_COUNTERPART);
             return None;
