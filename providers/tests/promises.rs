@@ -9,6 +9,7 @@ mod fold;
 use std::fmt::Write as _;
 
 use bifrost_providers::chat::{PartKind, ToolCall};
+use bifrost_providers::event::unfold;
 use bifrost_providers::{ChatReply, Dialect, Losses};
 use crossing::{read, write};
 use fold::fold;
@@ -50,14 +51,36 @@ fn oai_chat_stream_usage_null_until_last() {
 fn oai_chat_refusal_field_stream_and_full() {
     let whole = completion(&json!({"role": "assistant", "content": null, "refusal": "I will not"}), "stop");
     let grown = streamed(&[json!({"role": "assistant", "refusal": "I will"}), json!({"refusal": " not"})], "stop");
-    for reply in [whole, grown] {
+    // Deltas do not say how content is spelt where there is none.
+    for (reply, content) in [(whole, Value::Null), (grown, json!(""))] {
         let native = told(&reply, Dialect::OpenAiChat);
         assert_eq!(native["choices"][0]["message"]["refusal"], "I will not");
-        assert_eq!(native["choices"][0]["message"]["content"].as_str().unwrap_or_default(), "");
+        assert_eq!(native["choices"][0]["message"]["content"], content);
         let crossed = told(&reply, Dialect::AnthropicMessages);
         assert_eq!(crossed["stop_reason"], "refusal");
         assert_eq!(crossed["content"], json!([{"type": "text", "text": "I will not"}]));
     }
+}
+
+/// Clients put together what has one index: two seals under one would be none.
+#[test]
+fn reasoning_details_of_a_stream_have_the_indexes_of_the_whole_reply() {
+    let reply = Dialect::AnthropicMessages.codec().decode_reply(
+        br#"{"id":"m","type":"message","role":"assistant","model":"m","stop_reason":"end_turn","content":[
+            {"type":"thinking","thinking":"one","signature":"QQ=="},{"type":"redacted_thinking","data":"Qg=="},
+            {"type":"thinking","thinking":"two","signature":"Qw=="},{"type":"text","text":"so"}]}"#,
+    );
+    let reply = reply.unwrap();
+    let indexes = |list: &Value| -> Vec<Value> {
+        list.as_array().into_iter().flatten().map(|detail| detail["index"].clone()).collect()
+    };
+    let whole = told(&reply, Dialect::OpenAiChat);
+    assert_eq!(indexes(&whole["choices"][0]["message"]["reasoning_details"]), [0, 1, 2], "{whole}");
+    let stream = write(Dialect::OpenAiChat.codec(), &unfold(&reply));
+    let chunks = stream.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let grown: Vec<Value> =
+        chunks.flat_map(|chunk| indexes(&chunk["choices"][0]["delta"]["reasoning_details"])).collect();
+    assert_eq!(grown, [0, 1, 2], "{stream}");
 }
 
 #[test]

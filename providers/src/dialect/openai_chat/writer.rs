@@ -74,6 +74,8 @@ enum Kind {
 struct Voice {
     choice: u32,
     calls: u32,
+    /// Elements of `reasoning_details` of the gateway's spelling: clients put details of one index together.
+    details: usize,
     begun: bool,
 }
 
@@ -161,7 +163,10 @@ impl Writer {
             (Delta::Text(text), Kind::Text) => field(&mut body, "content", text),
             (Delta::Text(text), Kind::Refusal) => field(&mut body, "refusal", text),
             (Delta::Text(text), Kind::Thinking(extras)) => thinking(&mut body, text, extras),
-            (Delta::Signature(signature), Kind::Thinking(extras)) => seal(&mut body, signature, extras),
+            (Delta::Signature(signature), Kind::Thinking(extras)) => {
+                let sealed = sealed(signature, extras);
+                body.extend_from_slice(&details(&sealed, self.next_detail(choice)));
+            }
             (Delta::Signature(signature), Kind::Call { position, legacy: false, custom }) => {
                 sign(&mut body, *position, *custom, signature);
             }
@@ -204,7 +209,8 @@ impl Writer {
         let Some(block) = self.blocks.remove(&index) else { return };
         if let Kind::Redacted(data, extras) = block.kind {
             let part = Part { extras, ..Part::from(PartKind::Redacted { data }) };
-            self.chunk(block.choice, &details(&part), out);
+            let at = self.next_detail(block.choice);
+            self.chunk(block.choice, &details(&part, at), out);
         }
     }
 
@@ -343,9 +349,16 @@ impl Writer {
         }
     }
 
+    fn next_detail(&mut self, choice: u32) -> usize {
+        let voice = self.voice(choice);
+        let at = voice.details;
+        voice.details = at.saturating_add(1);
+        at
+    }
+
     fn voice(&mut self, choice: u32) -> &mut Voice {
         let at = self.choices.iter().position(|voice| voice.choice == choice).unwrap_or_else(|| {
-            self.choices.push(Voice { choice, calls: 0, begun: false });
+            self.choices.push(Voice { choice, calls: 0, details: 0, begun: false });
             self.choices.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the position was just found, or just filled")]
@@ -459,15 +472,16 @@ fn thinking(out: &mut Vec<u8>, text: &Text, marks: &Extras) {
             out.push(b',');
         }
         let kind = PartKind::Thinking { text: text.clone(), signature: None };
-        out.extend_from_slice(&details(&Part { extras: marks.clone(), ..Part::from(kind) }));
+        // Its index, if it has one, stands among its marks.
+        out.extend_from_slice(&details(&Part { extras: marks.clone(), ..Part::from(kind) }, 0));
     }
 }
 
-fn seal(out: &mut Vec<u8>, signature: &Text, marks: &Extras) {
+fn sealed(signature: &Text, marks: &Extras) -> Part {
     let kind = PartKind::Thinking { text: Text::default(), signature: Some(signature.clone()) };
     let mut extras = marks.clone();
     extras.remove(IN_CONTENT);
-    out.extend_from_slice(&details(&Part { extras, ..Part::from(kind) }));
+    Part { extras, ..Part::from(kind) }
 }
 
 /// Beside nothing new to say in the call, because readers take it for granted that each piece has some of the call (langchain's
@@ -483,9 +497,10 @@ fn sign(out: &mut Vec<u8>, position: u32, custom: bool, signature: &Text) {
     out.push(b']');
 }
 
-fn details(part: &Part) -> Vec<u8> {
+/// The list with one element, which stands at `at` in the list of the whole reply.
+fn details(part: &Part, at: usize) -> Vec<u8> {
     let mut body = b"\"reasoning_details\":[".to_vec();
-    encode_detail(&mut body, part, 0);
+    encode_detail(&mut body, part, at);
     body.push(b']');
     body
 }
