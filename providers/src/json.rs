@@ -4,6 +4,7 @@
 //! and without the buffering of `#[serde(flatten)]`. [`Object`] and [`Array`] write bytes. [`decode`] adds the place to errors.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -152,32 +153,45 @@ pub(crate) fn pick<'a, const N: usize>(object: &'a str, names: [&str; N]) -> Opt
     read.is_ok_and(|is_object| is_object).then_some(picked)
 }
 
-/// The value at a JSON pointer (RFC 6901), as it is written.
-pub(crate) fn find<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
-    pointer.split('/').skip(1).try_fold(json.trim_ascii_start(), |within, segment| {
-        let name = segment.replace("~1", "/").replace("~0", "~");
-        if within.starts_with('[') { element(within, name.parse().ok()?) } else { member(within, &name) }
-    })
+/// Finds values by their JSON pointers (RFC 6901). Whatever is looked into is read once.
+#[derive(Debug)]
+pub(crate) struct Index<'a> {
+    root: &'a str,
+    /// The values within an object or an array, by the address of its text.
+    opened: HashMap<usize, HashMap<Box<str>, &'a str>>,
 }
 
-fn element(array: &str, wanted: usize) -> Option<&str> {
-    let (mut found, mut at) = (None, 0);
-    let read = Reader::new(array).by(|reader| {
-        reader.array(|reader| {
-            let element = reader.raw()?;
-            found = found.or((at == wanted).then_some(element));
-            at += 1;
+impl<'a> Index<'a> {
+    pub(crate) fn of(json: &'a str) -> Self {
+        Self { root: json.trim_ascii_start(), opened: HashMap::new() }
+    }
+
+    /// The value as it is written.
+    pub(crate) fn find(&mut self, pointer: &str) -> Option<&'a str> {
+        pointer.split('/').skip(1).try_fold(self.root, |within, segment| {
+            let opened = self.opened.entry(within.as_ptr().addr()).or_insert_with(|| values(within));
+            opened.get(segment.replace("~1", "/").replace("~0", "~").as_str()).copied()
+        })
+    }
+}
+
+/// What an object or an array holds, by key or number; of a key that stands twice the first.
+fn values(json: &str) -> HashMap<Box<str>, &str> {
+    let mut values = HashMap::new();
+    let read = Reader::new(json).by(|reader| {
+        if json.starts_with('[') {
+            return reader.array(|reader| {
+                let at = values.len().to_string();
+                values.insert(at.into(), reader.raw()?);
+                Ok(())
+            });
+        }
+        reader.object(|reader, key| {
+            values.entry(key.into()).or_insert(reader.raw()?);
             Ok(())
         })
     });
-    read.ok().and(found)
-}
-
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut found = None;
-    let is_it = |key: &str| Text::from_json(key).is_some_and(|key| key.to_plain() == name);
-    let read = Reader::new(object).members(|key, value| found = found.or_else(|| is_it(key).then_some(value)));
-    read.ok().and(found)
+    if read.is_err() { HashMap::new() } else { values }
 }
 
 /// A count of tokens as it is written: whole, never negative. Servers have been seen to send floats, which are rounded down,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::Dialect;
 use crate::chat::Extras;
 use crate::dialect::raw::pointer_key;
-use crate::json::{find, utf8};
+use crate::json::{Index, utf8};
 
 /// Where fields of the canonical model stand in a dialect's bodies: rows of a place in the model and the place there. The first row
 /// whose place is the beginning of a pointer counts, or of several spellings that a body may have, the one that is in it; `*` is any
@@ -29,6 +29,14 @@ pub struct Losses {
     /// What the list holds, once that is much: a flood of calls may lose something in each.
     known: Option<Box<Known>>,
 }
+
+impl PartialEq for Losses {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Losses {}
 
 /// Apart, because it is rarely there.
 #[derive(Clone, Debug, Default)]
@@ -82,17 +90,17 @@ impl Losses {
 
     /// The same for the body of a request that is here: a place that is not in it is told as the nearest one around it that is.
     #[must_use]
-    pub fn in_the_body(mut self, source: Dialect, body: &[u8]) -> Self {
+    pub fn in_the_body(self, source: Dialect, body: &[u8]) -> Self {
         let Some(body) = utf8(body) else { return self.in_a_body_of(source) };
-        let places = source.codec().places();
-        self.known = None;
-        for loss in &mut self.list {
+        let (places, mut index, mut told) = (source.codec().places(), Index::of(body), Self::default());
+        for loss in self.list {
             let spelt = places.iter().filter_map(|(model, own)| moved(&loss.pointer, model, own));
             let candidates: Vec<String> = spelt.chain([loss.pointer.clone()]).collect();
-            let there = candidates.iter().find(|place| find(body, place).is_some()).cloned();
-            loss.pointer = there.unwrap_or_else(|| around(body, candidates.first().unwrap_or(&loss.pointer)));
+            let there = candidates.iter().find(|place| index.find(place).is_some()).cloned();
+            let place = there.unwrap_or_else(|| around(&mut index, candidates.first().unwrap_or(&loss.pointer)));
+            told.push(place, loss.reason);
         }
-        self
+        told
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
@@ -109,23 +117,14 @@ impl Losses {
 }
 
 /// The innermost value of the body that such a place would be in.
-fn around(body: &str, place: &str) -> String {
+fn around(body: &mut Index<'_>, place: &str) -> String {
     let mut place = place;
-    while find(body, place).is_none() {
+    while body.find(place).is_none() {
         let Some((outer, _)) = place.rsplit_once('/') else { break };
         place = outer;
     }
     place.to_owned()
 }
-
-/// The same losses in the same order.
-impl PartialEq for Losses {
-    fn eq(&self, other: &Self) -> bool {
-        self.list == other.list
-    }
-}
-
-impl Eq for Losses {}
 
 /// The pointer with its beginning `model` said as `own`, if it begins so. The stars of `own` stand for the last segments that those of
 /// `model` stood for.

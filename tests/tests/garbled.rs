@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bifrost_tests::broken::wire::{self, answer, ending, open, opening, stream_type, text};
 use bifrost_tests::broken::{Asked, Broken, Play, Step, hello};
-use bifrost_tests::{Answer, Client, Ending, Gateway, OrFail as _, Process, Setup, Style, eventually};
+use bifrost_tests::{Answer, Chat, Client, Ending, Gateway, OrFail as _, Process, Setup, Style, Told, eventually};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -130,6 +130,57 @@ async fn a_part_that_nobody_knows_is_passed_on_told_or_refused_but_never_dropped
             assert!(answer.status == 400 || losses(&answer) == expected, "{about}");
         }
     }
+}
+
+/// How a client spells a follow-up whose second call, and its result, have the id of the first.
+fn under_one_id(chat: &Chat, told: &Told) -> Chat {
+    let [first, second] = [0, 1].map(|at| format!("\"{}\"", told.calls[at].id));
+    assert!(first != second && first.len() > 2, "{first} {second}");
+    let body = chat.body.to_string().replace(&second, &first);
+    let mut chat = chat.clone();
+    chat.body = serde_json::from_str(&body).or_fail("a body");
+    chat
+}
+
+#[tokio::test]
+async fn calls_of_one_id_are_passed_on_each_with_its_own_result_and_the_provider_judges() {
+    let gateway = Gateway::every().await;
+    for client in Style::ALL {
+        for provider in Style::ALL {
+            let model = format!("{}/scripted-small", provider.name());
+            let script = r#"[call: look {"q":"early"}][call: seek {"q":"late"}][then][say: {results}]"#;
+            let chat = Chat::new(client, &model, script).tool("look").tool("seek");
+            let told = gateway.ask(&chat).await.told();
+            let chat = chat.results(&told, |call| format!("by {}", call.name));
+            let before = gateway.asked(provider.name()).len();
+            let answer = gateway.ask(&under_one_id(&chat, &told)).await;
+            let about = format!("{client:?} to {provider:?}: {}", answer.text());
+            let asked = gateway.asked(provider.name()).split_off(before);
+            assert_eq!(asked.len(), 1, "{about}");
+            // Nothing of either is lost on the way, whatever becomes of it.
+            let said = asked[0].to_string();
+            // What the user says, which is the script, has the arguments too.
+            for (word, times) in [("early", 2), ("late", 2), ("by look", 1), ("by seek", 1)] {
+                assert_eq!(said.matches(word).count(), times, "{about}: {word} in {said}");
+            }
+            let results = named_results(&asked[0]);
+            assert!(results.is_empty() || results == ["look", "seek"], "{about}: {results:?} in {said}");
+            match answer.status {
+                200 => assert_eq!(answer.told().text, "by look; by seek", "{about}"),
+                400 => {
+                    let message = answer.fault().message;
+                    assert!(["unique", "uplicate"].iter().any(|word| message.contains(word)), "{about}");
+                }
+                _ => panic!("{about}"),
+            }
+        }
+    }
+}
+
+/// The functions that the results of a request to Gemini name, in their order; of other dialects there are none.
+fn named_results(body: &Value) -> Vec<&str> {
+    let parts = body["contents"].as_array().into_iter().flatten().filter_map(|content| content["parts"].as_array());
+    parts.flatten().filter_map(|part| part["functionResponse"]["name"].as_str()).collect()
 }
 
 // === usage ===

@@ -3,7 +3,7 @@
 //! Calls need no ids here and often have none; the canonical model links results with calls by id. Ids made by this crate
 //! ([`MADE`]) are for callers only: they are shown to clients and left out of what a provider gets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use serde_json::value::RawValue;
 
@@ -51,9 +51,10 @@ pub(super) struct Calls {
     waiting: Vec<(Text, Text)>,
 }
 
-/// The name of each call in a request and its place among them, by its id: results here name their function.
+/// What each result of a request answers, the call's place among all and its name, by the result's own address: results here name
+/// their function, and not every provider's ids are unique.
 #[derive(Debug, Default)]
-pub(super) struct Names<'a>(HashMap<&'a str, (usize, &'a Text)>);
+pub(super) struct Names<'a>(HashMap<usize, (usize, &'a Text)>);
 
 // === impl Calls ===
 
@@ -93,18 +94,39 @@ impl Calls {
 
 impl<'a> Names<'a> {
     pub(super) fn of(messages: &'a [Message]) -> Self {
-        let calls = messages.iter().flat_map(|message| &message.parts).filter_map(|part| match &part.kind {
-            PartKind::ToolCall(call) => Some(call),
-            _ => None,
-        });
-        Self(calls.enumerate().map(|(at, call)| (call.id.as_escaped(), (at, &call.name))).collect())
+        let (mut made, mut waiting, mut names) = (0, HashMap::<&str, VecDeque<_>>::new(), HashMap::new());
+        for part in messages.iter().flat_map(|message| &message.parts) {
+            match &part.kind {
+                PartKind::ToolCall(call) => {
+                    waiting.entry(call.id.as_escaped()).or_default().push_back((made, &call.name));
+                    made += 1;
+                }
+                PartKind::ToolResult(result) => {
+                    let Some(calls) = waiting.get_mut(result.call_id.as_escaped()) else { continue };
+                    // Of several calls of one id the first is answered first; a call may be answered again.
+                    let answered = if calls.len() > 1 { calls.pop_front() } else { calls.front().copied() };
+                    names.extend(answered.map(|call| (address(part), call)));
+                }
+                _ => {}
+            }
+        }
+        Self(names)
     }
 
     /// Where a result belongs: behind those of earlier calls. `None` for other parts.
     pub(super) fn place_of(&self, part: &Part) -> Option<usize> {
-        let PartKind::ToolResult(result) = &part.kind else { return None };
-        Some(self.0.get(result.call_id.as_escaped()).map_or(usize::MAX, |(at, _)| *at))
+        let is_result = matches!(part.kind, PartKind::ToolResult(_));
+        is_result.then(|| self.0.get(&address(part)).map_or(usize::MAX, |(at, _)| *at))
     }
+
+    /// The function that a result comes from.
+    fn name_of(&self, part: &Part) -> Option<Text> {
+        self.0.get(&address(part)).map(|(_, name)| (*name).clone())
+    }
+}
+
+fn address(part: &Part) -> usize {
+    std::ptr::from_ref(part).addr()
 }
 
 // === Reading ===
@@ -383,8 +405,7 @@ fn encode_result(
         }
         None => write_id(&result.call_id, context, &mut object),
     }
-    let called = context.names.0.get(result.call_id.as_escaped()).map(|(_, name)| (*name).clone());
-    let name = recall(NAME).or(called).unwrap_or_else(|| {
+    let name = recall(NAME).or_else(|| context.names.name_of(part)).unwrap_or_else(|| {
         crossing.losses.push(place(), "answers no call of this conversation: named by its id");
         result.call_id.clone()
     });
