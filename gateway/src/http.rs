@@ -91,6 +91,13 @@ impl Surface {
             return Box::pin(error::closed(&engine, request)).await;
         }
         if let Found::OtherMethod { allowed, .. } = found {
+            // What can be got can be asked after: the same answer, whose body the connection leaves out (RFC 9110, section 9.3.2).
+            if *request.method() == http::Method::HEAD
+                && let Found::Route(route) = routes::find(&http::Method::GET, request.uri().path())
+                && let Serves::Models(dialect) = route.serves
+            {
+                return Box::pin(models::list(engine, &route, dialect, request)).await;
+            }
             return Box::pin(error::other_method(&engine, request, &allowed)).await;
         }
         let Ok(response) = self.router.clone().call(request).await;

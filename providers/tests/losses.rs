@@ -47,3 +47,26 @@ fn what_every_recorded_request_loses_has_a_place_in_it() {
     assert!(lost.is_empty(), "{}", lost.join("\n"));
     assert!(crossed == 0 || crossed > 900, "{crossed}");
 }
+
+/// SDKs put these into bodies unasked.
+#[test]
+fn what_says_nothing_is_no_loss() {
+    let body = serde_json::json!({"model": "m", "stop": [], "metadata": null, "store": false, "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello", "refusal": null, "annotations": [], "audio": null, "function_call": null},
+        {"role": "user", "content": "And?"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": null}}]});
+    let body = body.to_string();
+    let request = Dialect::OpenAiChat.codec().decode_request(body.as_bytes()).unwrap();
+    for target in Dialect::ALL {
+        let mut losses = Losses::default();
+        let written = target.codec().encode_request(&request, &mut losses);
+        assert!(losses.is_empty(), "{}: {losses:?}", target.name());
+        if target == Dialect::OpenAiChat {
+            assert_eq!(
+                serde_json::from_slice::<Value>(&written).unwrap(),
+                serde_json::from_str::<Value>(&body).unwrap()
+            );
+        }
+    }
+}

@@ -204,3 +204,20 @@ fn inputs_are_called_as_the_model_calls_them() {
         assert_eq!(asked(model), (input, lost.into_iter().map(str::to_owned).collect()), "{model}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever comes: the grammar of events, which every reader checks in debug builds, holds.
+    #[test]
+    fn no_stream_breaks_the_grammar(frames in proptest::collection::vec((0..6_usize, "[ -~]{0,40}"), 0..20)) {
+        const NAMES: [&str; 6] = ["prediction", "output", "error", "done", "logs", ""];
+        let said = |kind: usize, text: &str| match kind {
+            0 => json!({"id": text, "status": if text.len().is_multiple_of(3) { "succeeded" } else { "starting" }}).to_string(),
+            _ => text.to_owned(),
+        };
+        let frames = frames.iter().map(|(kind, text)| Frame {
+            event: Some(Bytes::from_static(NAMES[*kind].as_bytes())),
+            data: said(*kind, text).into(),
+        });
+        drop(replay::read(OWN.codec(), frames));
+    }
+}

@@ -132,14 +132,17 @@ async fn a_part_that_nobody_knows_is_passed_on_told_or_refused_but_never_dropped
     }
 }
 
-/// How a client spells a follow-up whose second call, and its result, have the id of the first.
-fn under_one_id(chat: &Chat, told: &Told) -> Chat {
+/// How a client spells a follow-up whose second call, and its result, have the id of the first. `None` where calls have no ids, as
+/// Google's.
+fn under_one_id(chat: &Chat, told: &Told) -> Option<Chat> {
     let [first, second] = [0, 1].map(|at| format!("\"{}\"", told.calls[at].id));
-    assert!(first != second && first.len() > 2, "{first} {second}");
+    if first == second {
+        return None;
+    }
     let body = chat.body.to_string().replace(&second, &first);
     let mut chat = chat.clone();
     chat.body = serde_json::from_str(&body).or_fail("a body");
-    chat
+    Some(chat)
 }
 
 #[tokio::test]
@@ -153,7 +156,11 @@ async fn calls_of_one_id_are_passed_on_each_with_its_own_result_and_the_provider
             let told = gateway.ask(&chat).await.told();
             let chat = chat.results(&told, |call| format!("by {}", call.name));
             let before = gateway.asked(provider.name()).len();
-            let answer = gateway.ask(&under_one_id(&chat, &told)).await;
+            let Some(chat) = under_one_id(&chat, &told) else {
+                assert_eq!((client, provider), (Style::Gemini, Style::Gemini));
+                continue;
+            };
+            let answer = gateway.ask(&chat).await;
             let about = format!("{client:?} to {provider:?}: {}", answer.text());
             let asked = gateway.asked(provider.name()).split_off(before);
             assert_eq!(asked.len(), 1, "{about}");

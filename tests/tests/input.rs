@@ -226,6 +226,15 @@ async fn compressed_bodies_are_refused() {
 }
 
 #[tokio::test]
+async fn what_can_be_got_can_be_asked_after() {
+    let gateway = Gateway::both().await;
+    for (path, status) in [("/v1/models", 200), ("/anthropic/v1/models", 200), (OPENAI, 405)] {
+        let head = gateway.send("HEAD", path, &[], Bytes::new(), Style::OpenAi).await.rest().await;
+        assert_eq!((head.status, head.text().as_str()), (status, ""), "{path}: {:?}", head.headers);
+    }
+}
+
+#[tokio::test]
 async fn unknown_routes_and_wrong_methods_are_told_in_the_paths_dialect() {
     let gateway = Gateway::both().await;
     for path in

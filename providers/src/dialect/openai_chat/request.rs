@@ -184,8 +184,11 @@ fn decode_tool(raw: &RawValue, pointer: &str) -> Result<Tool, Malformed> {
 
 fn decode_function(function: wire::Function<'_>, extras: &mut Extras) -> Function {
     let wire::Function { name, description, parameters, strict, extras: inner, .. } = function;
-    if !inner.is_empty() {
+    // `strict: null`, as some SDKs spell it, says nothing that could be lost.
+    if inner.telling().next().is_some() {
         extras.push("function", object(&inner));
+    } else if !inner.is_empty() {
+        extras.remember("function", object(&inner));
     }
     Function { name: name.unwrap_or_default(), description, schema: parameters, strict }
 }
@@ -354,7 +357,7 @@ fn encode_function(out: &mut Vec<u8>, function: &Function, extras: &Extras) {
         .optional_text("description", function.description.as_ref())
         .optional_raw("parameters", function.schema.as_deref())
         .optional_bool("strict", function.strict)
-        .extras(&fields(extras.find("function")));
+        .extras(&fields(extras.find("function").or_else(|| extras.recall("function"))));
     sheet.end();
 }
 
