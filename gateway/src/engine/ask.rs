@@ -57,6 +57,8 @@ pub struct Ask {
     pub api_version: Option<String>,
     /// The caller's `x-request-id`, or a new one.
     pub request_id: String,
+    /// See [`has_options`].
+    pub has_options: bool,
 }
 
 /// Longest name of a model, in bytes: twice the longest real ones (Bedrock's profile ARNs).
@@ -70,7 +72,7 @@ impl<'a> Arrival<'a> {
     pub fn new(request_type: &'static str, dialect: Dialect, headers: &'a HeaderMap) -> Self {
         let request_id = text(headers, &names::REQUEST_ID)
             .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+            .map_or_else(new_id, str::to_owned);
         Self { request_type, dialect, headers, request_id, received: Instant::now(), link: None }
     }
 
@@ -79,6 +81,12 @@ impl<'a> Arrival<'a> {
     pub fn over(self, link: Link) -> Self {
         Self { link: Some(link), ..self }
     }
+}
+
+/// An id that no other request has, in time's order.
+fn new_id() -> String {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text).to_owned()
 }
 
 impl Link {
@@ -123,12 +131,21 @@ impl Ask {
 
     /// Must the request be refused rather than lose something on the way (`x-bf-strict: true`)?
     pub fn strict(&self) -> bool {
-        text(&self.headers, &names::STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.option(&names::STRICT).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// A number that keeps one conversation on one key (`x-bf-session-id`), so that the provider's prompt cache stays warm.
     pub fn affinity(&self) -> Option<u64> {
-        text(&self.headers, &names::SESSION_ID).map(|session| affinity(session.as_bytes()))
+        self.option(&names::SESSION_ID).map(|session| affinity(session.as_bytes()))
+    }
+
+    /// See [`pinned`].
+    pub fn pinned(&self) -> Option<Pinned<'_>> {
+        if self.has_options { pinned(&self.headers) } else { None }
+    }
+
+    fn option(&self, name: &HeaderName) -> Option<&str> {
+        if self.has_options { text(&self.headers, name) } else { None }
     }
 
     /// The body's `fallbacks`.
@@ -167,16 +184,27 @@ pub fn is_model_name(name: &str) -> bool {
 
 /// Everything in the headers that may be a virtual key.
 pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
-    let authorization = text(headers, header::AUTHORIZATION);
-    let bearer = authorization.and_then(bearer);
-    Credentials {
-        vk_header: text(headers, &names::VIRTUAL_KEY),
-        bearer,
-        access_key: authorization.filter(|_| bearer.is_none()).and_then(access_key),
-        x_api_key: text(headers, &names::X_API_KEY),
-        api_key: text(headers, &names::API_KEY),
-        x_goog_api_key: text(headers, &names::X_GOOG_API_KEY),
+    const NAMES: [&HeaderName; 5] =
+        [&header::AUTHORIZATION, &names::VIRTUAL_KEY, &names::X_API_KEY, &names::API_KEY, &names::X_GOOG_API_KEY];
+    // One pass over the few headers there are costs less than a lookup of each that may be there.
+    let mut found = [None; 5];
+    for (name, value) in headers {
+        let place = NAMES.iter().zip(&mut found).find(|(known, _)| **known == name);
+        if let Some((_, place)) = place {
+            place.get_or_insert(value);
+        }
     }
+    let [authorization, vk_header, x_api_key, api_key, x_goog_api_key] =
+        found.map(|value| value.and_then(|value| value.to_str().ok()).map(str::trim));
+    let bearer = authorization.and_then(bearer);
+    let access_key = authorization.filter(|_| bearer.is_none()).and_then(access_key);
+    Credentials { vk_header, bearer, access_key, x_api_key, api_key, x_goog_api_key }
+}
+
+/// Does any of the headers but the virtual key say something to the gateway alone (`x-bf-..`)? Most requests have none, and need not be
+/// asked for each.
+pub fn has_options(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("x-bf-") && name != names::VIRTUAL_KEY)
 }
 
 /// The provider's key that the caller insists on, if it does.

@@ -9,7 +9,7 @@ use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
 use bytes::Bytes;
 
-use super::ask::{self, Ask};
+use super::ask::Ask;
 use super::items::Items;
 use super::journal;
 use super::keys::OwnKey;
@@ -269,6 +269,6 @@ impl Plan {
 
     /// The provider key that the caller insists on, if it does.
     pub fn pinned(&self) -> Option<Pinned<'_>> {
-        ask::pinned(&self.ask.headers)
+        self.ask.pinned()
     }
 }

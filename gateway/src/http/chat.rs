@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use super::routes::{Route, Serves};
 use super::{body, error, sse};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::{Arrival, Ask, Link, api_version};
+use crate::engine::ask::{Arrival, Ask, Link, api_version, has_options};
 use crate::engine::explain::explain;
 use crate::engine::{Admitted, admit, serve};
 use crate::state::Engine;
@@ -44,8 +44,20 @@ pub async fn answer(engine: Arc<Engine>, route: Route, request: Request<Incoming
     let Route { default_provider, with_tools, .. } = route;
     let request_id = arrival.request_id;
     let headers = head.headers;
-    let ask =
-        Ask { endpoint, dialect, framing, default_provider, with_tools, headers, body, scan, api_version, request_id };
+    let has_options = has_options(&headers);
+    let ask = Ask {
+        endpoint,
+        dialect,
+        framing,
+        default_provider,
+        with_tools,
+        headers,
+        body,
+        scan,
+        api_version,
+        request_id,
+        has_options,
+    };
     if explains {
         return respond(explain(engine, admitted, ask));
     }

@@ -17,7 +17,7 @@ use super::chat::{self, respond};
 use super::routes::Route;
 use super::{body, error};
 use crate::engine::answer::{Reply, ReplyBody};
-use crate::engine::ask::{Arrival, Ask, Link, api_version};
+use crate::engine::ask::{Arrival, Ask, Link, api_version, has_options};
 use crate::engine::order::{self, Paper};
 use crate::engine::refusal::Refusal;
 use crate::engine::upload::Upload;
@@ -125,6 +125,7 @@ fn asked(
         scan,
         api_version: api_version(head.uri.query()),
         request_id: arrival.request_id.clone(),
+        has_options: has_options(&head.headers),
     }
 }
 
