@@ -109,6 +109,44 @@ async fn a_call_that_needs_the_users_word_waits_for_it_and_runs_once() {
     assert_eq!(gateway.tools("demo").calls().len(), 1);
 }
 
+/// As OpenAI's guide has it: <https://platform.openai.com/docs/guides/tools-connectors-mcp#approvals>.
+#[tokio::test]
+async fn a_word_behind_previous_response_id_is_on_the_call_that_waits() {
+    let gateway = by_hand().await;
+    let tools = json!([{"type": "mcp", "server_label": "demo"}]);
+    for stream in [false, true] {
+        let before = gateway.tools("demo").calls().len();
+        let body = json!({"model": "openai/x", "input": ADD, "tools": tools, "stream": stream});
+        let answer = gateway.post("/v1/responses", &[], body.to_string()).await;
+        let first = if stream { last_response(&answer.text()) } else { answer.json() };
+        let word = |approve: bool| {
+            let id = &item(&first, "mcp_approval_request")["id"];
+            let word = json!({"type": "mcp_approval_response", "approval_request_id": id, "approve": approve});
+            json!({"model": "openai/x", "previous_response_id": first["id"], "input": [word], "tools": tools})
+        };
+        let second = respond(&gateway, &word(true)).await;
+        assert_eq!(kinds(&second), ["mcp_list_tools", "mcp_call", "message"]);
+        assert_eq!(item(&second, "mcp_call")["output"], "3");
+        assert_eq!(item(&second, "message")["content"][0]["text"], "It is 3");
+        let asked = gateway.asked("openai").pop().unwrap();
+        let input = asked["input"].as_array().unwrap();
+        assert_eq!(
+            input.iter().map(|item| item["type"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["function_call_output"]
+        );
+        assert_eq!(asked["previous_response_id"], first["id"]);
+
+        let third = respond(&gateway, &word(false)).await;
+        assert!(item(&third, "message")["content"][0]["text"].as_str().unwrap().contains("did not approve"), "{third}");
+        assert_eq!(gateway.tools("demo").calls().len(), before + 1, "only what was approved has run");
+    }
+}
+
+fn last_response(stream: &str) -> Value {
+    let last = stream.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    serde_json::from_str::<Value>(last).unwrap()["response"].clone()
+}
+
 #[tokio::test]
 async fn a_client_that_declares_no_server_runs_such_calls_itself() {
     let gateway = by_hand().await;

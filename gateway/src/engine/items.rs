@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bifrost_mcp::{Catalog, Tool};
-use bifrost_providers::chat::{Part, ToolCall};
+use bifrost_providers::chat::{Message, Part, PartKind, ToolCall};
 use bifrost_providers::dialect::openai_responses::mcp::{
     self, McpAnswer, McpApproval, McpCall, McpOutcome, McpTool, McpTools,
 };
@@ -22,6 +22,9 @@ use super::execute::{Done, Executor};
 use super::grant::Grant;
 use super::offer::Owner;
 use super::plan::Plan;
+
+/// What stands in front of a call's id in the request for a word on it.
+const WAITS: &str = "mcpr_";
 
 /// What a Responses client said about the gateway's tools, and is to see of them.
 #[derive(Debug, Default)]
@@ -81,7 +84,7 @@ impl Item {
     /// A call that waits.
     pub fn waits(call: &ToolCall, tool: &Tool) -> Self {
         Self::Approval(McpApproval {
-            id: prefixed("mcpr_", &call.id),
+            id: prefixed(WAITS, &call.id),
             server_label: Text::from_plain(&tool.server),
             name: Text::from_plain(&tool.tool),
             arguments: call.arguments.clone(),
@@ -146,7 +149,12 @@ pub async fn resume(plan: &mut Plan, grant: &mut Grant) {
     done.extend(unfinished.into_iter().map(late));
     grant.waited_tools(began.elapsed());
     grant.record().tools_executed.extend(done.iter().filter(|done| done.tool.is_some()).map(Done::line));
-    if let Some(chat) = plan.canonical() {
+    if plan.sequel.is_some() {
+        // The provider that keeps the reply has the calls, and waits for what they said.
+        if let Some(chat) = plan.canonical() {
+            chat.messages.extend(done.iter().map(by_the_providers_id));
+        }
+    } else if let Some(chat) = plan.canonical() {
         let parts = done.iter().map(|done| super::agent::call_part(done.call.clone())).collect();
         chat.messages.push(assistant(parts));
         chat.messages.extend(done.iter().map(Done::message));
@@ -175,6 +183,18 @@ fn listed(tool: &Arc<Tool>) -> McpTool {
         description: tool.description.as_deref().map(Text::from_plain),
         input_schema: RawValue::to_owned(&tool.schema),
     }
+}
+
+/// A result as it belongs to the call that the provider made, rather than to the request that its client was shown.
+fn by_the_providers_id(done: &Done) -> Message {
+    let mut message = done.message();
+    for part in &mut message.parts {
+        if let PartKind::ToolResult(result) = &mut part.kind {
+            let id = result.call_id.to_plain();
+            result.call_id = Text::from_plain(id.strip_prefix(WAITS).unwrap_or(&id));
+        }
+    }
+    message
 }
 
 fn prefixed(prefix: &str, id: &Text) -> Text {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bifrost_policies::affinity;
 use bifrost_providers::chat::{ContentForm, Message, Part, PartKind, Role, ToolCall};
-use bifrost_providers::dialect::openai_responses::reference;
+use bifrost_providers::dialect::openai_responses::{mcp, reference};
 use bifrost_providers::{Dialect, Text};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -88,18 +88,28 @@ pub fn restore(journal: &dyn Journal, owner: &str, messages: &mut Vec<Message>) 
     !put_back.is_empty()
 }
 
-/// Puts items in place of their ids, for callers that take for granted that replies are kept. True where there were any.
-pub fn put_back(items: &dyn Journal, owner: &str, messages: &mut [Message]) -> bool {
-    let mut any = false;
-    for message in messages {
-        let kept = reference(message).and_then(|id| items.find(owner, &id));
-        if let Some(item) = kept.as_ref().and_then(|kept| kept.first()) {
-            // Losses are told with the place where the caller said it.
-            let pointer = std::mem::take(&mut message.pointer);
-            *message = Message { pointer, ..item.clone() };
+/// Puts items in place of their ids, and requests in front of a client's word on them, for callers that take for granted that replies
+/// are kept. True where there were any.
+pub fn put_back(items: &dyn Journal, owner: &str, messages: &mut Vec<Message>) -> bool {
+    let find = |id: String| items.find(owner, &id).and_then(|kept| kept.first().cloned());
+    let asked: Vec<String> = messages.iter().filter_map(mcp::is_request).collect();
+    let (mut any, mut whole) = (false, Vec::with_capacity(messages.len()));
+    for message in messages.drain(..) {
+        // Losses are told with the place where the caller said it.
+        let here = |item: Message| Message { pointer: message.pointer.clone(), ..item };
+        if let Some(item) = reference(&message).and_then(find) {
+            whole.push(here(item));
+            any = true;
+            continue;
+        }
+        let unasked = mcp::answers_request(&message).filter(|id| !asked.contains(id));
+        if let Some(request) = unasked.and_then(find) {
+            whole.push(here(request));
             any = true;
         }
+        whole.push(message);
     }
+    *messages = whole;
     any
 }
 

@@ -283,6 +283,21 @@ const REQUEST: &str = "mcp_approval_request";
 const RESPONSE: &str = "mcp_approval_response";
 const KINDS: [&str; 4] = [CALL, REQUEST, RESPONSE, LIST];
 
+/// The request that this message is a client's word on, by its id.
+pub fn answers_request(message: &Message) -> Option<String> {
+    id_in(message, RESPONSE, "approval_request_id")
+}
+
+/// The id of the request for the client's word that this message is.
+pub fn is_request(message: &Message) -> Option<String> {
+    id_in(message, REQUEST, "id")
+}
+
+fn id_in(message: &Message, kind: &str, key: &str) -> Option<String> {
+    let id = item_of(message, kind)?.find(key).and_then(Text::from_raw)?;
+    Some(id.to_plain().into_owned())
+}
+
 /// May this body hold such items? Told from its bytes.
 pub fn may_hold_items(body: &[u8]) -> bool {
     memchr::memmem::find(body, b"\"mcp_").is_some()
