@@ -200,6 +200,28 @@ async fn fallbacks_are_tried_in_order() {
 }
 
 #[tokio::test]
+async fn a_fallback_is_not_shown_reasoning_that_only_the_primary_can_read() {
+    let gateway = Gateway::start().provider("first", Style::Responses).provider("second", Style::Responses).await;
+    let asked = json!({"model": "first/x", "input": "[think: Hm][say: Hi]", "include": ["reasoning.encrypted_content"], "store": false});
+    let said = gateway.post("/v1/responses", &[], asked.to_string()).await.json()["output"].clone();
+    assert!(said[0]["encrypted_content"].is_string(), "{said}");
+    let user = json!({"role": "user", "content": "[say: {model}][fail: 500][only: model=a]"});
+    let input = [&user, &said[0], &said[1], &user];
+    let body = json!({"model": "first/a", "fallbacks": ["second/b"], "store": false, "input": input});
+    let answer = gateway.post("/v1/responses", &[], body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // The one that made it gets it back, byte for byte; the other would refuse it.
+    assert_eq!(gateway.asked("first")[1]["input"], body["input"]);
+    let asked = gateway.asked("second").pop().unwrap();
+    let kinds: Vec<&str> = asked["input"].as_array().unwrap().iter().filter_map(|item| item["type"].as_str()).collect();
+    assert!(!kinds.contains(&"reasoning") && asked["input"].as_array().unwrap().len() == 3, "{asked}");
+    let losses = &answer.json()["extra_fields"]["losses"];
+    assert_eq!(losses[0]["pointer"], "/input/1", "{losses}");
+    let strict = gateway.post("/v1/responses", &[("x-bf-strict", "true")], body.to_string()).await;
+    assert_eq!(strict.status, 500, "nobody is asked with less: {}", strict.text());
+}
+
+#[tokio::test]
 async fn when_all_fail_the_primarys_error_is_the_answer() {
     for client in BOTH {
         for stream in [false, true] {

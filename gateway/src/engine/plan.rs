@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bifrost_policies::{Pinned, Principal, ProviderGrant, Target, Wanted};
-use bifrost_providers::dialect::openai_responses::{depends_on_provider, kept, may_refer, mcp};
+use bifrost_providers::chat::PartKind;
+use bifrost_providers::dialect::openai_responses::{depends_on_provider, holds_seals, kept, may_refer, mcp};
 use bifrost_providers::quirk;
 use bifrost_providers::scan::Splice;
 use bifrost_providers::{ChatRequest, Dialect, Losses, Malformed, Text};
@@ -186,7 +187,7 @@ impl Plan {
 
     /// The body for this place, in the lane that it takes.
     pub fn said_at(&mut self, site: &Site<'_>) -> Result<Prepared, Refusal> {
-        let lane = Lane::choose(self.ask.dialect, site.dialect, self.content());
+        let lane = Lane::choose(self.ask.dialect, site.dialect, self.content(site));
         let prepared = match lane {
             Lane::Relay => self.splice(site)?,
             Lane::Translate | Lane::Loop => self.translate(lane, site)?,
@@ -197,7 +198,7 @@ impl Plan {
         Ok(prepared)
     }
 
-    fn content(&self) -> Content {
+    fn content(&self, site: &Site<'_>) -> Content {
         if self.offer.is_some() {
             return Content::Watched;
         }
@@ -205,11 +206,19 @@ impl Plan {
         // is to be taken out.
         let reframed = self.stream() && self.ask.framing != self.ask.dialect.framing();
         let made_here = || self.ask.dialect.holds_what_was_made_here(&self.ask.body);
-        if self.restored || reframed || self.ask.is_text() || made_here() {
+        if self.restored || reframed || self.ask.is_text() || made_here() || self.sealed_elsewhere(site).is_some() {
             Content::Changed
         } else {
             Content::AsItCame
         }
+    }
+
+    /// Whose reasoning the body holds, where it is sealed and a fallback is asked that is another provider: nothing in a seal of
+    /// Responses says whose it is, so that it is taken for the one's that the caller asks.
+    fn sealed_elsewhere(&self, site: &Site<'_>) -> Option<&Arc<str>> {
+        let [first, here] = [self.targets.first()?, self.targets.get(self.at)?].map(|target| &target.provider);
+        let both = [self.ask.dialect, site.dialect] == [Dialect::OpenAiResponses; 2];
+        Some(first).filter(|first| *first != here && both && holds_seals(&self.ask.body))
     }
 
     /// The caller's own bytes, apart from the model's name and the gateway's own fields.
@@ -246,6 +255,9 @@ impl Plan {
         chat.stream = stream;
         chat.include_usage = stream;
         let mut lost = Losses::default();
+        if let Some(owner) = self.sealed_elsewhere(site) {
+            leave_reasoning(&mut chat, owner, &mut lost);
+        }
         quirk::apply(site.provider.quirks(site.dialect), &mut chat, &mut lost);
         let body = site.dialect.codec().encode_request(&chat, &mut lost);
         let mut losses = self.noted.clone();
@@ -271,4 +283,18 @@ impl Plan {
     pub fn pinned(&self) -> Option<Pinned<'_>> {
         self.ask.pinned()
     }
+}
+
+/// Leaves out what only its owner can read of a caller's conversation. What the loop has added since is the answering provider's own.
+fn leave_reasoning(chat: &mut ChatRequest, owner: &str, lost: &mut Losses) {
+    chat.messages.retain_mut(|message| {
+        let (before, is_callers) = (message.parts.len(), !message.pointer.is_empty());
+        message
+            .parts
+            .retain(|part| !is_callers || !matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted { .. }));
+        if message.parts.len() < before {
+            lost.push(message.pointer.clone(), format!("only {owner} can read this reasoning"));
+        }
+        before == 0 || !message.parts.is_empty()
+    });
 }

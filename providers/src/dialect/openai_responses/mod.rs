@@ -57,6 +57,11 @@ pub fn depends_on_provider(request: &ChatRequest) -> Option<(&'static str, &'sta
     request::depends_on_provider(request)
 }
 
+/// May this body hold reasoning that only the account it comes from can read? Told from its bytes.
+pub fn holds_seals(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"encrypted_content\"").is_some()
+}
+
 /// See [`crate::Dialect::holds_what_was_made_here`]: items with ids of the gateway's, and seals of other providers.
 pub(super) fn holds_items_of_ours(body: &[u8]) -> bool {
     spelling::has_made(body)
