@@ -216,9 +216,11 @@ impl Plan {
     /// Whose reasoning the body holds, where it is sealed and a fallback is asked that is another provider: nothing in a seal of
     /// Responses says whose it is, so that it is taken for the one's that the caller asks.
     fn sealed_elsewhere(&self, site: &Site<'_>) -> Option<&Arc<str>> {
+        if self.at == 0 || [self.ask.dialect, site.dialect] != [Dialect::OpenAiResponses; 2] {
+            return None;
+        }
         let [first, here] = [self.targets.first()?, self.targets.get(self.at)?].map(|target| &target.provider);
-        let both = [self.ask.dialect, site.dialect] == [Dialect::OpenAiResponses; 2];
-        Some(first).filter(|first| *first != here && both && holds_seals(&self.ask.body))
+        Some(first).filter(|first| *first != here && holds_seals(&self.ask.body))
     }
 
     /// The caller's own bytes, apart from the model's name and the gateway's own fields.
