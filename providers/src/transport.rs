@@ -28,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -104,6 +104,7 @@ pub enum TransportError {
 pub struct Transport {
     clients: Vec<Client<Connector, Sent>>,
     connect_timeout: Duration,
+    http2_only: bool,
     background: Background,
 }
 
@@ -146,7 +147,8 @@ impl Transport {
         let tls = tls::config(settings.ca_cert_pem.as_deref(), settings.insecure_skip_verify)?;
         let connect_timeout = settings.connect_timeout;
         let clients = (0..settings.shards.max(1)).map(|_| Self::client(settings, &tls)).collect();
-        Ok(Self { clients, connect_timeout, background: settings.background.clone() })
+        let (http2_only, background) = (settings.http2_only, settings.background.clone());
+        Ok(Self { clients, connect_timeout, http2_only, background })
     }
 
     fn client(settings: &TransportSettings, tls: &rustls::ClientConfig) -> Client<Connector, Sent> {
@@ -162,6 +164,14 @@ impl Transport {
             .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .build(Connector::new(settings.clone(), tls.clone()))
+    }
+
+    /// The call with its host said, where it is known how: the client would format it.
+    fn addressed(&self, mut call: Call) -> Call {
+        if let Some(host) = host_of(&call.uri).filter(|_| !self.http2_only) {
+            call.headers.entry(header::HOST).or_insert(host);
+        }
+        call
     }
 
     /// The pool of the current thread.
@@ -180,7 +190,7 @@ impl Transport {
         };
         let Some(client) = self.mine() else { return Err(fault::no_authority(&call.uri)) };
         let timeouts = call.timeouts;
-        let mut request = request_of(call, Sent::whole);
+        let mut request = request_of(self.addressed(call), Sent::whole);
         let (timer, limit) = timeouts.until_answer();
         // A timer longer than the connector's own rings on an open connection; only a shorter one has to ask.
         let connection = (limit <= self.connect_timeout).then(|| capture_connection(&mut request));
@@ -238,6 +248,13 @@ fn request_of(call: Call, sent: impl FnOnce(Bytes) -> Sent) -> Request<Sent> {
     *request.uri_mut() = call.uri;
     *request.headers_mut() = call.headers;
     request
+}
+
+/// The host as HTTP/1.1 says it, for connections without TLS: others may turn out to be HTTP/2, which has another place for it.
+fn host_of(uri: &Uri) -> Option<HeaderValue> {
+    let authority = uri.authority().filter(|authority| authority.port_u16() != Some(80))?;
+    let is_plain = uri.scheme() == Some(&Scheme::HTTP);
+    is_plain.then(|| HeaderValue::from_str(authority.as_str()).ok()).flatten()
 }
 
 fn answer_of(
