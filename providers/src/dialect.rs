@@ -5,6 +5,7 @@ pub mod anthropic_messages;
 pub mod bedrock_converse;
 pub mod cohere_chat;
 mod ending;
+mod fault;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;

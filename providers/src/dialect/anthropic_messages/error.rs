@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::wire::OWN;
 use crate::dialect::Problem;
+use crate::dialect::fault::{kind_of, quote};
 use crate::failure::{Failure, FailureKind};
 use crate::json::{Object, Str, wire};
 
@@ -25,9 +26,6 @@ const TYPES: &[(&str, u16, FailureKind)] = &[
     ("timeout_error", 408, FailureKind::Unavailable),
     ("api_error", 424, FailureKind::Unavailable),
 ];
-
-/// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
-const QUOTED: usize = 200;
 
 wire! {
     struct EnvelopeWire<'a> {
@@ -78,9 +76,9 @@ pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
         Some((_, code, _)) if status.is_success() => StatusCode::from_u16(*code).unwrap_or(status),
         _ => status,
     };
-    let kind = row.map_or_else(|| kind_of(status), |(.., kind)| *kind);
+    let kind = row.map_or_else(|| kind_of(status, &[]), |(.., kind)| *kind);
     let message = error.message.or(envelope.message);
-    let message = message.map_or_else(|| quote(status, body), |message| message.0.into_owned());
+    let message = message.map_or_else(|| quote(OWN, status, body), |message| message.0.into_owned());
     Failure { status: Some(stands_for), provider_type, ..Failure::new(kind, message) }
 }
 
@@ -91,22 +89,6 @@ fn fixed_type(status: StatusCode) -> Option<&'static str> {
 
 fn usual_type(status: StatusCode) -> &'static str {
     if status.is_server_error() { "api_error" } else { "invalid_request_error" }
-}
-
-fn kind_of(status: StatusCode) -> FailureKind {
-    match status.as_u16() {
-        401..=403 => FailureKind::Credential,
-        429 => FailureKind::RateLimited,
-        400..=499 => FailureKind::Rejected,
-        500..=599 => FailureKind::Unavailable,
-        _ => FailureKind::Unreadable,
-    }
-}
-
-fn quote(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.trim().chars().take(QUOTED).collect();
-    format!("{status}: not an error of {}: {start:?}", OWN.name())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::wire::OWN;
 use crate::dialect::Problem;
+use crate::dialect::fault::{kind_of, quote};
 use crate::failure::{Failure, FailureKind};
 use crate::json::{Object, Str, wire};
 
@@ -45,6 +46,9 @@ const TYPES: &[(&str, u16, FailureKind)] = &[
     ("UnrecognizedClientException", 403, FailureKind::Credential),
 ];
 
+/// See [`kind_of`]. 424: the model failed.
+const STATUSES: &[(u16, FailureKind)] = &[(408, FailureKind::Unavailable), (424, FailureKind::Unavailable)];
+
 /// Exceptions that a stream may end with (`ConverseStreamOutput` of the service model); official clients know no others.
 const IN_STREAMS: &[&str] = &[
     "modelStreamErrorException",
@@ -53,9 +57,6 @@ const IN_STREAMS: &[&str] = &[
     "serviceUnavailableException",
     "internalServerException",
 ];
-
-/// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
-const QUOTED: usize = 200;
 
 wire! {
     struct ErrorWire<'a> {
@@ -135,8 +136,8 @@ fn names_of(status: StatusCode) -> (&'static str, &'static str) {
 /// What a provider's error answer means, as far as the body says.
 pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     let wire = serde_json::from_slice::<ErrorWire<'_>>(body).unwrap_or_default();
-    let message = wire.message.map_or_else(|| quote(status, body), |message| message.0.into_owned());
-    let mut failure = Failure { status: Some(status), ..Failure::new(kind_of(status), message) };
+    let message = wire.message.map_or_else(|| quote(OWN, status, body), |message| message.0.into_owned());
+    let mut failure = Failure { status: Some(status), ..Failure::new(kind_of(status, STATUSES), message) };
     if let Some(kind) = wire.kind {
         name(kind.as_str(), &mut failure);
     }
@@ -167,7 +168,7 @@ pub(super) fn decode_exception(kind: &str, data: &[u8]) -> Failure {
     if let Some(original) =
         original.and_then(|status| StatusCode::from_u16(status).ok()).filter(|it| it.as_u16() >= 400)
     {
-        (failure.kind, failure.status) = (kind_of(original), Some(original));
+        (failure.kind, failure.status) = (kind_of(original, STATUSES), Some(original));
     }
     // A model that failed in the middle is nobody's bad request, whatever number its exception has.
     let fault = failure.status.filter(|status| failure.kind != FailureKind::Unavailable || status.is_server_error());
@@ -189,22 +190,6 @@ fn name(spelt: &str, failure: &mut Failure) {
         }
     }
     failure.provider_type = Some(name.to_owned());
-}
-
-fn kind_of(status: StatusCode) -> FailureKind {
-    match status.as_u16() {
-        401..=403 => FailureKind::Credential,
-        429 => FailureKind::RateLimited,
-        408 | 424 | 500..=599 => FailureKind::Unavailable,
-        400..=499 => FailureKind::Rejected,
-        _ => FailureKind::Unreadable,
-    }
-}
-
-fn quote(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.trim().chars().take(QUOTED).collect();
-    format!("{status}: not an error of {}: {start:?}", OWN.name())
 }
 
 #[cfg(test)]

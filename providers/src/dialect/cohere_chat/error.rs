@@ -5,16 +5,13 @@ use http::StatusCode;
 use super::wire::OWN;
 use crate::Text;
 use crate::dialect::Problem;
+use crate::dialect::fault::{kind_of, quote};
 use crate::failure::{Failure, FailureKind};
 use crate::json::{self, Object, Str, wire};
 
 /// Statuses whose meaning is not the usual one of their class (<https://docs.cohere.com/reference/errors>).
-const KINDS: &[(u16, FailureKind)] = &[
-    (401, FailureKind::Credential),
-    (402, FailureKind::Credential),
-    (403, FailureKind::Credential),
+const STATUSES: &[(u16, FailureKind)] = &[
     (408, FailureKind::Unavailable),
-    (429, FailureKind::RateLimited),
     // "Invalid Token": the key has expired or was revoked.
     (498, FailureKind::Credential),
     // "Client Closed Request", which a client that waits has not done.
@@ -24,9 +21,6 @@ const KINDS: &[(u16, FailureKind)] = &[
 
 /// Reasons to finish that are no finish: the model, or the way to it, failed.
 pub(super) const FAILED: [&str; 2] = ["ERROR", "TIMEOUT"];
-
-/// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
-const QUOTED: usize = 200;
 
 wire! {
     struct ErrorWire<'a> {
@@ -61,12 +55,12 @@ pub(super) fn finish_of(problem: &Problem) -> &'static str {
 pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     let said = json::decode::<ErrorWire<'_>>(body).ok().and_then(|error| error.message);
     let Some(message) = said else {
-        return Failure { status: Some(status), ..Failure::new(kind_of(status), quote(status, body)) };
+        return Failure { status: Some(status), ..Failure::new(kind_of(status, STATUSES), quote(OWN, status, body)) };
     };
     if status.is_success() {
         return broken_off(&message.0);
     }
-    Failure { status: Some(status), ..Failure::new(kind_of(status), message.0) }
+    Failure { status: Some(status), ..Failure::new(kind_of(status, STATUSES), message.0) }
 }
 
 /// An error inside a 200: the model, or the way to it, failed.
@@ -80,19 +74,4 @@ pub(crate) fn ended_in(word: &Text, error: Option<&Text>) -> Failure {
     let word = word.to_plain();
     let message = error.map_or_else(|| format!("the answer ended in {word}"), |error| error.to_plain().into_owned());
     Failure { provider_type: Some(word.into_owned()), ..broken_off(&message) }
-}
-
-fn kind_of(status: StatusCode) -> FailureKind {
-    let usual = match status.as_u16() {
-        400..=499 => FailureKind::Rejected,
-        500..=599 => FailureKind::Unavailable,
-        _ => FailureKind::Unreadable,
-    };
-    KINDS.iter().find(|(code, _)| *code == status.as_u16()).map_or(usual, |(_, kind)| *kind)
-}
-
-fn quote(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.trim().chars().take(QUOTED).collect();
-    format!("{status}: not an error of {}: {start:?}", OWN.name())
 }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::wire::OWN;
 use crate::dialect::Problem;
+use crate::dialect::fault::{kind_of, quote};
 use crate::failure::{Failure, FailureKind};
 use crate::json::{Array, Object, Str, wire};
 
@@ -43,9 +44,6 @@ const KEY_REASONS: &[&str] = &["API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SE
 
 /// The longest wait that is believed.
 const MAX_WAIT: Duration = Duration::from_hours(24);
-
-/// How much of an unreadable body is quoted, in characters: enough to recognise a captive page, too little to flood a log.
-const QUOTED: usize = 200;
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
@@ -123,7 +121,7 @@ fn word_for(status: StatusCode) -> &'static str {
 /// What a provider's error answer means. Its own word counts for more than the status, which a relay may have changed.
 pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     let Some(error) = envelope(body) else {
-        return Failure { status: Some(status), ..Failure::new(kind_of(status), quote(status, body)) };
+        return Failure { status: Some(status), ..Failure::new(kind_of(status, &[]), quote(OWN, status, body)) };
     };
     let word = error.status.map(|word| word.0.into_owned());
     let named = error.code.and_then(|code| code.get().parse::<u16>().ok()).filter(|code| (400..600).contains(code));
@@ -137,9 +135,9 @@ pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     let kind = match row {
         _ if reason.as_deref().is_some_and(|reason| KEY_REASONS.contains(&reason)) => FailureKind::Credential,
         Some((.., kind)) => *kind,
-        None => kind_of(stands_for),
+        None => kind_of(stands_for, &[]),
     };
-    let message = error.message.map_or_else(|| quote(status, body), |message| message.0.into_owned());
+    let message = error.message.map_or_else(|| quote(OWN, status, body), |message| message.0.into_owned());
     let violation =
         details.iter().flat_map(|detail| detail.violations.iter().flatten()).find_map(|it| it.field.as_ref());
     Failure {
@@ -164,22 +162,6 @@ fn envelope(body: &[u8]) -> Option<ErrorWire<'_>> {
 fn delay(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok().map(|delay| delay.min(MAX_WAIT))
-}
-
-fn kind_of(status: StatusCode) -> FailureKind {
-    match status.as_u16() {
-        401..=403 => FailureKind::Credential,
-        429 => FailureKind::RateLimited,
-        400..=499 => FailureKind::Rejected,
-        500..=599 => FailureKind::Unavailable,
-        _ => FailureKind::Unreadable,
-    }
-}
-
-fn quote(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.trim().chars().take(QUOTED).collect();
-    format!("{status}: not an error of {}: {start:?}", OWN.name())
 }
 
 #[cfg(test)]

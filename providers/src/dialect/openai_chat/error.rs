@@ -8,9 +8,13 @@ use serde_json::value::RawValue;
 
 use super::wire::{self, Sheet};
 use crate::dialect::Problem;
+use crate::dialect::fault::kind_of;
 use crate::failure::FailureKind;
 use crate::json::decode;
 use crate::{Failure, Text};
+
+/// See [`kind_of`]. 408 and 409 pass: OpenAI's own SDKs retry them.
+const STATUSES: &[(u16, FailureKind)] = &[(408, FailureKind::Unavailable), (409, FailureKind::Unavailable)];
 
 /// Statuses that error words stand for, where the status itself does not say. The first that occurs in the error's type or
 /// code counts.
@@ -63,7 +67,7 @@ pub(in crate::dialect) fn encode_error(problem: &Problem) -> Vec<u8> {
 pub(in crate::dialect) fn decode_error(status: StatusCode, body: &[u8]) -> Failure {
     let facts = Facts::read(body);
     let status = if status.is_success() { facts.status().unwrap_or(status) } else { status };
-    let kind = kind(status);
+    let kind = kind_of(status, STATUSES);
     let message = facts.message.unwrap_or_else(|| unread(status, body));
     let mut failure = Failure::new(kind, message);
     failure.status = Some(status);
@@ -76,16 +80,6 @@ pub(in crate::dialect) fn decode_error(status: StatusCode, body: &[u8]) -> Failu
 /// An error object in the middle of a stream, which has no status of its own.
 pub(in crate::dialect) fn decode_stream_error(body: &[u8]) -> Failure {
     decode_error(Facts::read(body).status().unwrap_or(UNSAID), body)
-}
-
-fn kind(status: StatusCode) -> FailureKind {
-    match status.as_u16() {
-        401..=403 => FailureKind::Credential,
-        429 => FailureKind::RateLimited,
-        408 | 409 | 500.. => FailureKind::Unavailable,
-        400..500 => FailureKind::Rejected,
-        _ => FailureKind::Unreadable,
-    }
 }
 
 /// What an error body says.

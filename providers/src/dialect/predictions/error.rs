@@ -6,21 +6,12 @@ use serde_json::value::RawValue;
 
 use super::OWN;
 use crate::Text;
+use crate::dialect::fault::{kind_of, quote};
 use crate::failure::{Failure, FailureKind};
 use crate::json::{self, Str, wire};
 
-/// Statuses whose meaning is not the usual one of their class.
-const KINDS: &[(u16, FailureKind)] = &[
-    (401, FailureKind::Credential),
-    // Out of credit.
-    (402, FailureKind::Credential),
-    (403, FailureKind::Credential),
-    (408, FailureKind::Unavailable),
-    (429, FailureKind::RateLimited),
-];
-
-/// How much of an unreadable body is quoted, in characters.
-const QUOTED: usize = 200;
+/// See [`kind_of`].
+const STATUSES: &[(u16, FailureKind)] = &[(408, FailureKind::Unavailable)];
 
 wire! {
     struct ErrorWire<'a> {
@@ -34,10 +25,10 @@ pub(super) fn decode(status: StatusCode, body: &[u8]) -> Failure {
     let (title, message) = match said {
         Some((title, Some(detail))) => (title, detail.0.into_owned()),
         Some((Some(title), None)) => (None, title.0.into_owned()),
-        Some((None, None)) | None => (None, quote(status, body)),
+        Some((None, None)) | None => (None, quote(OWN, status, body)),
     };
     let provider_type = title.map(|title| title.0.into_owned());
-    Failure { status: Some(status), provider_type, ..Failure::new(kind_of(status), message) }
+    Failure { status: Some(status), provider_type, ..Failure::new(kind_of(status, STATUSES), message) }
 }
 
 /// A prediction that ended as `failed` or `canceled`, and what it says of that. Whose fault it is nobody says, so that it counts
@@ -58,19 +49,4 @@ pub(crate) fn failure_in(data: &[u8]) -> Failure {
     let detail = json::decode::<ErrorWire<'_>>(data).ok().and_then(|said| said.detail);
     let said = detail.map_or_else(|| String::from_utf8_lossy(data).into_owned(), |detail| detail.0.into_owned());
     ended_in("error", Some(said))
-}
-
-fn kind_of(status: StatusCode) -> FailureKind {
-    let usual = match status.as_u16() {
-        400..=499 => FailureKind::Rejected,
-        500..=599 => FailureKind::Unavailable,
-        _ => FailureKind::Unreadable,
-    };
-    KINDS.iter().find(|(code, _)| *code == status.as_u16()).map_or(usual, |(_, kind)| *kind)
-}
-
-fn quote(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.trim().chars().take(QUOTED).collect();
-    format!("{status}: not an error of {}: {start:?}", OWN.name())
 }
