@@ -419,6 +419,11 @@ impl Address {
             .replace("{prediction}", &predictions::place(model))
             .replace("{owned}", &predictions::owned(model))
             .replace("{predict}", predict);
+        // A name that climbs out of its place in the path would ask the provider for something else.
+        if filled.split(['/', '?']).any(|segment| matches!(segment, "." | "..")) {
+            let message = format!("no URL can name the model {model:?}");
+            return Err(Box::new(Failure::new(FailureKind::Rejected, message)));
+        }
         let unaddressable = |_| {
             let message = match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
                 Some((place, _)) => format!("the provider's URL needs a key that says its {place}"),

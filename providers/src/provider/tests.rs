@@ -505,3 +505,28 @@ fn answers_that_are_no_reply_become_failures() {
         assert!(failure.message.contains(says) && !failure.message.contains("token"), "{}", failure.message);
     }
 }
+
+#[test]
+fn a_model_does_not_climb_out_of_its_place_in_the_path() {
+    // Where slashes are escaped only a whole name can climb.
+    let (whole, within) = (vec!["..", "."], vec!["..", ".", "a/../../account", "a/..", "./b"]);
+    for (row, endpoint, models) in [("replicate", Endpoint::Prediction, within), ("bedrock", Endpoint::Converse, whole)]
+    {
+        let provider = Provider::new(settings(row)).unwrap();
+        for model in models {
+            let failure = provider
+                .call(Outgoing {
+                    endpoint,
+                    model,
+                    stream: false,
+                    credential: None,
+                    forwarded: &HeaderMap::new(),
+                    content_type: None,
+                    body: Bytes::new(),
+                    now: NOW,
+                })
+                .unwrap_err();
+            assert!(failure.message.starts_with("no URL can name the model"), "{row} {model}: {failure}");
+        }
+    }
+}
